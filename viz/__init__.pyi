@@ -1,0 +1,3 @@
+from .dot import graphviz
+
+__all__ = ["graphviz"]
