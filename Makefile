@@ -1,0 +1,76 @@
+# make demo | test | test-slow | lint | format | bench | readme-picture | clean | distclean
+#
+# Every target installs what it needs into .venv first. Another Python: make test PYTHON=python3.13
+# Options for pip (a CPU build of torch, a mirror): make demo PIP_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu"
+
+PYTHON ?= python3
+PIP_FLAGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+OUT ?= out
+PROMPT := the capital of the state containing Dallas is
+PYTEST_FLAGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow lint format bench readme-picture graphviz clean distclean
+
+help:
+	@sed -n '1,4s/^# \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$(PYTHON) is older than 3.11: name a newer one, make $(MAKECMDGOALS) PYTHON=python3.13" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "$(PYTHON) -m venv failed: on Debian and Ubuntu, apt install python3-venv" >&2; exit 1; }
+
+$(VENV)/.runtime: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing into $(VENV) (some minutes the first time: torch is large)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.runtime
+	@echo "Installing the tools for tests and checks"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e '.[dev]'
+	@touch $@
+
+# Graphviz draws the pictures; without it the graph, its JSON and the DOT text are still written.
+graphviz:
+	@command -v dot >/dev/null || { \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			echo "Installing Graphviz"; \
+			{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends graphviz; } \
+				>/dev/null 2>&1 || echo "Graphviz could not be installed: pictures will be missing" >&2; \
+		else \
+			echo "Graphviz's dot is not installed: for pictures, run 'sudo apt install graphviz' or 'brew install graphviz'" >&2; \
+		fi; }
+
+demo: $(VENV)/.runtime graphviz
+	@$(BIN)/orrery trace "$(PROMPT)" --output $(OUT)
+
+test: $(VENV)/.dev graphviz
+	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+test-slow: $(VENV)/.dev graphviz
+	$(BIN)/python -m pytest -m slow $(PYTEST_FLAGS)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m benchmarks
+
+readme-picture: $(VENV)/.runtime graphviz
+	@$(BIN)/orrery trace "$(PROMPT)" --output docs/images/dallas.svg
+
+clean:
+	rm -rf $(OUT) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find replacement_model circuits viz tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf $(VENV)
