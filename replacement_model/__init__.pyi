@@ -8,9 +8,10 @@ from .errors import (
     UnsupportedModelError,
     WeightsError,
 )
+from .formats import load_transcoder, save_transcoder
 from .labels import FeatureLabel
 from .model import ReplacementModel
-from .transcoder import Transcoder, TranscoderLayer, load_transcoder, save_transcoder
+from .transcoder import Transcoder, TranscoderLayer
 
 __all__ = [
     "BooksError",

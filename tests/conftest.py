@@ -11,8 +11,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from jaxtyping import install_import_hook
 
-# Every jaxtyping annotation of the packages is enforced from here on; the library itself never installs this.
-install_import_hook(["replacement_model", "circuits", "viz"], "beartype.beartype")
+# Every annotation of the packages is enforced from here on; the library itself never installs this.
+# An int may stand for a float, as type checkers have it.
+CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
+install_import_hook(["replacement_model", "circuits", "viz"], CHECKER)
 
 import pytest
 import torch
