@@ -11,7 +11,7 @@ __all__ = ["compiled"]
 logger = logging.getLogger(__name__)
 
 # Sums may be reassociated, or they run at the latency of one addition instead of the width of a vector. The order is
-# fixed when the function is compiled, so every run on one machine gives the same bits; NaN and infinity keep their meaning.
+# fixed when the function is compiled, so every run on one machine gives the same bits.
 OPTIONS: dict[str, Any] = {"nogil": True, "fastmath": {"reassoc"}}
 
 
@@ -22,8 +22,8 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     directory); then the function is compiled anew in every process, which is slow but right.
     """
     try:
-        return numba.njit(cache=True, **OPTIONS)(function)  # type: ignore[no-any-return]
+        return numba.njit(cache=True, **OPTIONS)(function)
     except RuntimeError as error:
         advice = "set NUMBA_CACHE_DIR to a writable folder"
         logger.info("%s is compiled in every process (%s); %s", function.__name__, error, advice)
-        return numba.njit(**OPTIONS)(function)  # type: ignore[no-any-return]
+        return numba.njit(**OPTIONS)(function)

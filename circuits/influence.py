@@ -3,18 +3,41 @@
 The weights of the edges into a target are made positive and divided by their sum, so that they say which share of the
 target each source supplies. A source's influence is the sum, over all paths from it to the explained targets, of the
 product of these shares times the target's weight (Ameisen et al. 2025, "Circuit Tracing", on graph pruning). An edge
-always runs from a lower layer to a higher one, so visiting targets of edges from the last layer to the first finds every
-influence complete when it is needed: the Neumann sum w (A + A^2 + ...) costs one pass over the edges, not one per layer.
+always runs from a lower layer to a higher one, so visiting rows from the last layer to the first finds every influence
+complete when it is needed: the Neumann sum w (A + A^2 + ...) costs one pass over the edges, not one per layer.
 """
 
 import numpy as np
+import scipy.sparse as sp
 from jaxtyping import Float, Int
 
 from circuits.compilation import compiled
 
-__all__ = ["MIN_ROW_SUM", "partial_influence"]
+__all__ = ["MIN_ROW_SUM", "csr_arrays", "node_influence", "partial_influence", "row_sum"]
 
 MIN_ROW_SUM = 1e-10
+
+
+def node_influence(
+    adjacency: sp.csr_array, target_weights: Float[np.ndarray, "n_targets"]
+) -> Float[np.ndarray, "n_cols"]:
+    """Influence of every source on the targets.
+
+    Args:
+        adjacency: (n_features + n_targets, n_cols), `[target, source]`, as in `Graph`: features sorted by layer.
+        target_weights: the weight of each of the last `n_targets` rows, not renormalised.
+
+    Returns:
+        Influence per column, float64, in units of the target weights.
+
+    Example:
+        >>> chain = sp.csr_array(np.array([[0.0, -2.0], [3.0, 1.0]], dtype=np.float32))  # feature, target
+        >>> node_influence(chain, np.array([1.0])).tolist()
+        [0.75, 1.0]
+    """
+    influence = np.zeros(adjacency.shape[1])
+    _spread(*csr_arrays(adjacency), target_weights, influence)
+    return influence
 
 
 def partial_influence(
@@ -37,10 +60,52 @@ def partial_influence(
     Returns:
         Influence per column, float64.
     """
-    order = np.argsort(-row_layer[len(target_weights) :].astype(np.int64), kind="stable") + len(target_weights)
+    n_targets = len(target_weights)
+    order = np.argsort(-row_layer[n_targets:].astype(np.int64), kind="stable") + n_targets
     influence = np.zeros(rows.shape[1])
     _spread_dense(rows, row_feature, order, target_weights, influence)
     return influence
+
+
+def csr_arrays(
+    adjacency: sp.csr_array,
+) -> tuple[Int[np.ndarray, "n_rows_plus_1"], Int[np.ndarray, "n_edges"], Float[np.ndarray, "n_edges"]]:
+    """Row offsets, columns and values with the types that the kernels are compiled for; copies only what differs."""
+    data = adjacency.data
+    if data.dtype not in (np.float32, np.float64):
+        data = data.astype(np.float64)
+    return adjacency.indptr.astype(np.int64), adjacency.indices.astype(np.int32, copy=False), data
+
+
+@compiled
+def row_sum(values):  # type: ignore[no-untyped-def]
+    """Sum of absolute values in float64, at least `MIN_ROW_SUM`.
+
+    A function of its own: within a larger loop the compiler does not turn the sum into vector instructions.
+    """
+    total = 0.0
+    for i in range(len(values)):
+        total += abs(np.float64(values[i]))
+    return max(total, MIN_ROW_SUM)
+
+
+@compiled
+def _spread(indptr, indices, data, target_weights, influence):  # type: ignore[no-untyped-def]
+    n_rows = len(indptr) - 1
+    n_features = n_rows - len(target_weights)
+    for step in range(n_rows):
+        row = n_rows - 1 - step
+        weight = influence[row] if row < n_features else target_weights[row - n_features]
+        start, stop = indptr[row], indptr[row + 1]
+        values = data[start:stop]
+        _spread_row(indices[start:stop], values, weight / row_sum(values), influence)
+
+
+@compiled
+def _spread_row(sources, values, share, influence):  # type: ignore[no-untyped-def]
+    for i in range(len(values)):
+        # Unsigned, so that no test for indices that count from the end is compiled in.
+        influence[np.uint32(sources[i])] += abs(np.float64(values[i])) * share
 
 
 @compiled
@@ -53,9 +118,6 @@ def _spread_dense(rows, row_feature, order, target_weights, influence):  # type:
 
 @compiled
 def _spread_dense_row(values, weight, influence):  # type: ignore[no-untyped-def]
-    total = 0.0
-    for col in range(len(values)):
-        total += abs(np.float64(values[col]))
-    share = weight / max(total, MIN_ROW_SUM)
+    share = weight / row_sum(values)
     for col in range(len(values)):
         influence[col] += abs(np.float64(values[col])) * share
