@@ -1,0 +1,77 @@
+"""Where the tools run: the peer's environment, the workers' settings, and the facts that a result must carry."""
+
+import os
+import platform
+import subprocess
+import sys
+import venv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.worker import ROOT, Worker
+
+__all__ = ["Tools", "install_peer", "machine", "peer_is_installed"]
+
+PEER = "circuit-tracer==0.5.0"
+PEER_FOLDER = ROOT / ".venv-peer"
+PEER_PYTHON = PEER_FOLDER / "bin" / "python"
+CONSTRAINTS = Path(__file__).with_name("constraints-peer.txt")
+INSTALLED = PEER_FOLDER / "installed-constraints.txt"
+MALLOC = {
+    "default": {},
+    "tuned": {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000"},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """Starts workers, all with the same number of threads and without a network."""
+
+    n_threads: int
+
+    def peer(self, malloc: str = "default") -> Worker:
+        return Worker(PEER_PYTHON, "benchmarks.peer", {**self._env(), **MALLOC[malloc]})
+
+    def own(self) -> Worker:
+        return Worker(Path(sys.executable), "benchmarks.own", self._env())
+
+    def _env(self) -> dict[str, str]:
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), str(self.n_threads))
+        return {**threads, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+
+def peer_is_installed() -> bool:
+    """Whether the peer's environment exists, with the versions that constraints-peer.txt names."""
+    return INSTALLED.is_file() and INSTALLED.read_bytes() == CONSTRAINTS.read_bytes()
+
+
+def install_peer() -> None:
+    """Makes the peer's environment, unless it is there."""
+    if peer_is_installed():
+        return
+    print(f"installing {PEER} into {PEER_FOLDER} (some minutes)", flush=True)
+    venv.create(PEER_FOLDER, clear=True, with_pip=True)
+    pip = [str(PEER_PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "--constraint", str(CONSTRAINTS), PEER, "torch"], check=True)
+    INSTALLED.write_bytes(CONSTRAINTS.read_bytes())
+
+
+def machine() -> dict[str, Any]:
+    """Processor, memory, load, and the commit that is measured."""
+    cpuinfo = Path("/proc/cpuinfo").read_text().splitlines()
+    models = {line.split(":", 1)[1].strip() for line in cpuinfo if line.startswith("model name")}
+    pages, page = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
+    return {
+        "processor": ", ".join(sorted(models)),
+        "n_cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(pages * page / 2**30, 1),
+        "system": platform.platform(),
+        "load_average_at_start": os.getloadavg()[0],
+        "commit": _git("rev-parse", "HEAD"),
+        "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
+    }
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()

@@ -1,0 +1,86 @@
+"""The peer's worker, run in its own environment: circuit-tracer on given weights, tokens and settings."""
+
+from dataclasses import asdict
+from functools import partial
+from importlib.metadata import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from circuit_tracer.attribution.attribute import attribute
+from circuit_tracer.graph import Graph, prune_graph
+
+from benchmarks.edges import Edges
+from benchmarks.layered_graph import LayeredGraph
+from benchmarks.measure import measure
+from benchmarks.peer_model import load
+from benchmarks.peer_prune import distance_to_threshold, masks, peer_graph
+from benchmarks.worker import serve
+
+LOADED: dict[str, Any] = {}
+
+
+def describe() -> dict[str, Any]:
+    """Which package this is, for the report."""
+    about = metadata("circuit-tracer")
+    urls = dict(url.split(", ", 1) for url in about.get_all("Project-URL", []))
+    versions = {name: metadata(name)["Version"] for name in ("torch", "transformers", "transformer-lens", "numpy")}
+    return {"name": about["Name"], "version": about["Version"], "repository": urls["Repository"], "versions": versions}
+
+
+def load_model(model: str, transcoder: str) -> dict[str, Any]:
+    LOADED["model"] = load(Path(model), Path(transcoder))
+    return {}
+
+
+def trace(
+    token_ids: list[int], batch_size: int, max_feature_nodes: int | None = None, save_to: str | None = None
+) -> dict[str, Any]:
+    """Attributes once."""
+    tokens = torch.tensor(token_ids)
+    call = partial(attribute, tokens, LOADED["model"], batch_size=batch_size, max_feature_nodes=max_feature_nodes)
+    graph, measured = measure(call)
+    if save_to is not None:
+        _edges(graph).save(Path(save_to))
+    return {**asdict(measured), "n_active": len(graph.active_features)}
+
+
+def _edges(graph: Graph) -> Edges:
+    n_logits, n_features = len(graph.logit_targets), len(graph.selected_features)
+    square = graph.adjacency_matrix.numpy()
+    rows = np.r_[0:n_features, len(square) - n_logits : len(square)]
+    features = graph.active_features[graph.selected_features].numpy()
+    return Edges(features, graph.logit_token_ids.numpy(), square[rows, : len(square) - n_logits])
+
+
+def load_graph(path: str, dtype: str = "float32") -> dict[str, Any]:
+    torch.set_default_dtype(getattr(torch, dtype))  # prune_graph makes its vectors in it
+    LOADED["graph"] = peer_graph(LayeredGraph.load(Path(path)), getattr(torch, dtype))
+    return {}
+
+
+def prune(node_threshold: float, edge_threshold: float, save_to: str | None = None) -> dict[str, Any]:
+    """Prunes the loaded graph once."""
+    pruned, measured = measure(partial(prune_graph, LOADED["graph"], node_threshold, edge_threshold))
+    if save_to is not None:
+        np.savez(save_to, **masks(LOADED["graph"], pruned))
+    return asdict(measured)
+
+
+def distances(edges: str, node_threshold: float, edge_threshold: float) -> dict[str, Any]:
+    """How far the scores of the edges listed in a file are from the threshold, at most."""
+    found = distance_to_threshold(LOADED["graph"], np.load(edges), node_threshold, edge_threshold)
+    return {"largest": float(found.max(initial=0.0))}
+
+
+if __name__ == "__main__":
+    commands = {
+        "describe": describe,
+        "load_model": load_model,
+        "trace": trace,
+        "load_graph": load_graph,
+        "prune": prune,
+        "distances": distances,
+    }
+    serve(commands)

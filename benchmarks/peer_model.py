@@ -1,0 +1,119 @@
+"""Loads a local Hugging Face checkpoint and a local transcoder into the peer.
+
+The peer's own loaders know models by their name on the hub, so the configuration is written out here; the weights go
+through its conversions.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from circuit_tracer.replacement_model.replacement_model_transformerlens import TransformerLensReplacementModel
+from circuit_tracer.transcoder import TranscoderSet
+from circuit_tracer.transcoder.cross_layer_transcoder import CrossLayerTranscoder, load_clt
+from circuit_tracer.transcoder.single_layer_transcoder import load_transcoder_set
+from transformer_lens import HookedTransformerConfig, loading_from_pretrained
+from transformers import AutoConfig, AutoTokenizer, PretrainedConfig
+
+__all__ = ["load"]
+
+DEVICE = torch.device("cpu")
+
+
+def load(model_dir: Path, transcoder_dir: Path, dtype: torch.dtype = torch.float32) -> TransformerLensReplacementModel:
+    """The peer's replacement model, everything in memory (no lazy reading of encoders or decoders)."""
+    config = _hooked_config(AutoConfig.from_pretrained(model_dir), dtype)
+    model = TransformerLensReplacementModel(config, AutoTokenizer.from_pretrained(model_dir), move_to_device=False)
+    weights = loading_from_pretrained.get_pretrained_state_dict(str(model_dir), config, dtype=dtype)
+    model.load_and_process_state_dict(weights, fold_ln=False, center_writing_weights=False, center_unembed=False)
+    if (
+        config.model_name == "gemma3_text"
+    ):  # else it shares one RoPE table between local and global layers (golden/README.md)
+        model._deduplicate_attention_buffers = lambda: None
+    model._configure_replacement_model(_transcoders(transcoder_dir, dtype))
+    return model
+
+
+def _transcoders(path: Path, dtype: torch.dtype) -> TranscoderSet | CrossLayerTranscoder:
+    config = yaml.safe_load((path / "config.yaml").read_text())
+    common = {
+        "feature_input_hook": config["feature_input_hook"],
+        "feature_output_hook": config["feature_output_hook"],
+        "scan": config["scan"],
+        "device": DEVICE,
+        "dtype": dtype,
+        "lazy_encoder": False,
+        "lazy_decoder": False,
+    }
+    if config["model_kind"] == "cross_layer_transcoder":
+        return load_clt(str(path), **common)
+    n_layers = len(list(path.glob("layer_*.safetensors")))
+    paths = {layer: str(path / f"layer_{layer}.safetensors") for layer in range(n_layers)}
+    return load_transcoder_set(paths, **common)
+
+
+def _hooked_config(config: PretrainedConfig, dtype: torch.dtype) -> HookedTransformerConfig:
+    kind = config.model_type
+    fields = _gpt2_fields(config) if kind == "gpt2" else _rotary_fields(config)
+    if kind in ("qwen3", "gemma3_text"):
+        fields |= {"use_qk_norm": True}
+    if kind in ("gemma2", "gemma3_text"):
+        fields |= _gemma_fields(config)
+    return HookedTransformerConfig(
+        **fields,
+        model_name=kind,
+        original_architecture=config.architectures[0],
+        d_vocab=config.vocab_size,
+        device=str(DEVICE),
+        dtype=dtype,
+        init_weights=False,
+    )
+
+
+def _gpt2_fields(config: PretrainedConfig) -> dict[str, Any]:
+    return {
+        "n_layers": config.n_layer,
+        "d_model": config.n_embd,
+        "n_ctx": config.n_positions,
+        "n_heads": config.n_head,
+        "d_head": config.n_embd // config.n_head,
+        "d_mlp": config.n_inner or 4 * config.n_embd,
+        "eps": config.layer_norm_epsilon,
+        "act_fn": config.activation_function,
+        "normalization_type": "LN",
+    }
+
+
+def _rotary_fields(config: PretrainedConfig) -> dict[str, Any]:
+    return {
+        "n_layers": config.num_hidden_layers,
+        "d_model": config.hidden_size,
+        "n_ctx": config.max_position_embeddings,
+        "n_heads": config.num_attention_heads,
+        "n_key_value_heads": config.num_key_value_heads,
+        "d_head": config.head_dim,
+        "d_mlp": config.intermediate_size,
+        "eps": config.rms_norm_eps,
+        "act_fn": getattr(config, "hidden_activation", None) or config.hidden_act,
+        "normalization_type": "RMS",
+        "final_rms": True,
+        "gated_mlp": True,
+        "positional_embedding_type": "rotary",
+        "rotary_dim": config.head_dim,
+        "rotary_base": config.rope_theta,
+        "rotary_adjacent_pairs": False,
+    }
+
+
+def _gemma_fields(config: PretrainedConfig) -> dict[str, Any]:
+    return {
+        "attn_types": ["local" if kind == "sliding_attention" else "global" for kind in config.layer_types],
+        "use_local_attn": True,
+        "window_size": config.sliding_window,
+        "rotary_base_local": getattr(config, "rope_local_base_freq", None),
+        "attn_scale": config.query_pre_attn_scalar**0.5,
+        "attn_scores_soft_cap": config.attn_logit_softcapping or -1.0,
+        "output_logits_soft_cap": config.final_logit_softcapping or -1.0,
+        "use_normalization_before_and_after": True,
+    }
