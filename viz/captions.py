@@ -1,0 +1,79 @@
+"""The words in and around a picture: its title, its small print, and what a node says when it is pointed at."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
+
+from circuits.graph import Graph
+from circuits.pruning import Circuit
+from viz.excerpt import DrawnEdge, Excerpt
+from viz.text import text_width, visible, visible_token
+
+__all__ = ["edge_story", "maker", "node_story", "prompt_title", "small_print"]
+
+
+def prompt_title(graph: Graph, font_size: float, max_width: float) -> str:
+    """The prompt and the first target; of a prompt wider than `max_width` only its end."""
+    prompt = visible(graph.metadata.prompt or "".join(graph.tokens)).strip()
+    first = graph.targets[0]
+    label = visible_token(first.label) if first.kind == "logit" else visible(first.label)
+    answer = f" → {label} (p = {first.weight:.2f})" if first.kind == "logit" else f" → {label}"
+    words = prompt.split(" ")
+    while len(words) > 1 and text_width("… " + " ".join(words) + answer, font_size) > max_width:
+        words = words[1:]
+    return ("" if " ".join(words) == prompt else "… ") + " ".join(words) + answer
+
+
+def small_print(circuit: Circuit, part: Excerpt) -> str:
+    """What the picture leaves out, how it was pruned, and how far it can be trusted."""
+    graph = circuit.graph
+    if part.n_drawn < part.n_circuit:
+        count = f"{part.n_drawn} of {part.n_circuit} features and errors"
+        nodes = f"Drawn: {count}, {part.node_share:.0%} of their influence"
+    else:
+        nodes = f"Drawn: all {part.n_circuit} features and errors of the circuit"
+    if len(part.edges) < part.n_circuit_edges:
+        edges = f"{len(part.edges)} of {part.n_circuit_edges} edges, {part.edge_share:.0%} of theirs"
+    else:
+        edges = "all edges"
+    fvu = [value for value in graph.fvu if np.isfinite(value)]
+    facts = [
+        f"{nodes}; {edges}.",
+        f"Thresholds: nodes {circuit.node_threshold:g}, edges {circuit.edge_threshold:g}.",
+        f"Replacement score {circuit.replacement_score:.2f} (circuit {circuit.circuit_replacement_score:.2f}),",
+        f"completeness {circuit.completeness_score:.2f} ({circuit.circuit_completeness_score:.2f}).",
+        f"Books close to {graph.books.residual:.1e}.",
+        f"FVU {np.mean(fvu):.3f} (mean over layers)." if fvu else "FVU not measured.",
+        f"Model {graph.metadata.model_name}, transcoder {graph.metadata.transcoder_name}; {' '.join(maker())}.",
+    ]
+    return visible(" ".join(facts))
+
+
+def maker() -> tuple[str, str]:
+    """Name and version of this program."""
+    try:
+        return "Orrery", version("orrery-circuits")
+    except PackageNotFoundError:
+        return "Orrery", "(not installed)"
+
+
+def node_story(circuit: Circuit, node: int) -> str:
+    """Everything about a node in one line."""
+    attributes = circuit.graph.node_attributes(node)
+    parts = [visible(attributes["label"])]
+    if attributes["kind"] == "feature":
+        label = circuit.graph.feature_labels[node]
+        parts.append(f"feature {attributes['feature_idx']}, activation {attributes['activation']:.3g}")
+        parts += [f"F1 {label.f1:.2f}"] if label is not None and label.f1 is not None else []
+    if attributes["kind"] in ("feature", "error"):
+        parts.append(f"layer {attributes['layer']}")
+    parts.append(f"position {attributes['pos']}")
+    if attributes["kind"] != "target":
+        parts.append(f"influence {circuit.node_influence[node]:.3f}")
+    return " · ".join(parts)
+
+
+def edge_story(circuit: Circuit, edge: DrawnEdge) -> str:
+    """Source, target, direct effect and influence of an edge in one line."""
+    source, target = (visible(circuit.graph.node_attributes(node)["label"]) for node in (edge.source, edge.target))
+    return f"{source} → {target}: {edge.weight:+.3g}, {edge.influence:.1%} of the influence"

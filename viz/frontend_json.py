@@ -1,0 +1,245 @@
+"""Graph files for the existing front-ends: Anthropic's attribution-graphs-frontend, Neuronpedia, circuit-tracer.
+
+`clerp`, `ctx_idx` and `jsNodeId` are their words for label, position and node id; they live only here and in the rules.
+"""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from circuits.graph import Graph, Target
+from circuits.pruning import Circuit
+from replacement_model.errors import InputError
+from viz.captions import maker
+from viz.files import write_files
+from viz.frontend_rules import encoded, validate_graph_json
+from viz.kept import as_circuit
+from viz.node_names import cantor_pair, node_names
+
+__all__ = ["graph_json", "write_graph_json"]
+
+SCHEMA_VERSION = 1
+MAX_SLUG = 48
+DESCRIPTION = (
+    "Attribution graph of a local replacement model: attention patterns and norm denominators as measured on this "
+    "prompt, every MLP replaced by transcoder features plus an error. The weight of a link is the direct effect of its "
+    "source on its target; in the unpruned graph the links into a target, its constants and what was not selected add up "
+    "to the model's own value, up to `books_residual`. `influence` is cumulative: the share of all influence held by the "
+    "nodes that are at least as influential as this one."
+)
+
+
+def graph_json(graph: Graph | Circuit, *, slug: str | None = None, scan: str | None = None) -> dict[str, Any]:
+    """A circuit as one JSON object in the front-ends' format (formats: `docs/formats.md`, "Graph JSON").
+
+    Args:
+        graph: a circuit; of a graph, everything that has an influence.
+        slug: name of this graph; made from the prompt when None.
+        scan: name of the model and feature set; made from the transcoder's name when None.
+
+    Returns:
+        An object that `validate_graph_json` finds nothing wrong with.
+
+    Raises:
+        InputError: the object would break a rule, for example a slug with a space, or a graph above 100 MB.
+
+    Example:
+        >>> viz.graph_json(circuit)["metadata"]["schema_version"]  # doctest: +SKIP
+        1
+    """
+    circuit = as_circuit(graph)
+    names = node_names(circuit.graph)
+    links = circuit.edges.tocoo()
+    targets = circuit.graph.layout.row_nodes()[links.row]
+    ends = zip(links.col.tolist(), targets.tolist(), links.data.tolist(), strict=True)
+    value = {
+        "metadata": _metadata(circuit, slug or _slug(circuit), scan or _clean(circuit.graph.metadata.transcoder_name)),
+        "qParams": {"pinnedIds": [], "supernodes": [], "linkType": "both", "clickedId": "", "sg_pos": ""},
+        "nodes": [_node(circuit, int(node), names[node]) for node in np.flatnonzero(circuit.node_mask)],
+        "links": [
+            {"source": names[source], "target": names[target], "weight": weight} for source, target, weight in ends
+        ],
+    }
+    broken = validate_graph_json(value)
+    if broken:
+        more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
+        raise InputError(
+            f"expected a graph that the front-ends can read, got {broken[0]}{more}; change it or prune more"
+        )
+    return value
+
+
+def write_graph_json(
+    graph: Graph | Circuit, path: str | Path, *, slug: str | None = None, scan: str | None = None
+) -> tuple[Path, ...]:
+    """Write what the front-ends read: one file to upload, or a folder to serve.
+
+    Args:
+        graph: a circuit; of a graph, everything that has an influence.
+        path: a file that ends in `.json`, or a folder. A folder gets `graph-metadata.json` (a graph of the same slug is
+            replaced, others stay), `graph_data/{slug}.json` and `features/{scan}/{feature}.json`.
+        slug, scan: as for `graph_json`.
+
+    Returns:
+        The written files, the graph first.
+
+    Raises:
+        InputError: a rule would be broken, a file cannot be written, or `graph-metadata.json` is something else.
+    """
+    circuit, place = as_circuit(graph), Path(path)
+    value = graph_json(circuit, slug=slug, scan=scan)
+    if place.suffix == ".json":
+        write_files({place: encoded(value)})
+        return (place,)
+    metadata = value["metadata"]
+    index = place / "graph-metadata.json"
+    data = place / "graph_data" / f"{metadata['slug']}.json"
+    features = {
+        place / "features" / metadata["scan"] / f"{feature['index']}.json": encoded(feature)
+        for feature in _feature_files(circuit)
+    }
+    # The index is moved into place last, so that it never names a graph that is not there.
+    write_files({index: _index(index, metadata), data: encoded(value), **features})
+    return (data, index, *features)
+
+
+def _metadata(circuit: Circuit, slug: str, scan: str) -> dict[str, Any]:
+    graph = circuit.graph
+    name, version = maker()
+    settings = graph.metadata.settings
+    known = ("max_n_logits", "desired_logit_prob", "batch_size", "max_feature_nodes")
+    return {
+        "slug": slug,
+        "scan": scan,
+        "prompt": graph.metadata.prompt or "".join(graph.tokens),
+        "prompt_tokens": list(graph.tokens),
+        "node_threshold": float(circuit.node_threshold),
+        "schema_version": SCHEMA_VERSION,
+        "transcoder_list": [graph.metadata.transcoder_name],
+        "info": {"description": DESCRIPTION, "generator": {"name": name, "version": version}, **_evidence(circuit)},
+        "generation_settings": {key: settings[key] for key in known if settings.get(key) is not None},
+        "pruning_settings": {"node_threshold": circuit.node_threshold, "edge_threshold": circuit.edge_threshold},
+    }
+
+
+def _evidence(circuit: Circuit) -> dict[str, Any]:
+    """What a second party needs to judge the graph: scores, books, and where everything came from."""
+    metadata = circuit.graph.metadata
+    return {
+        "model": {"name": metadata.model_name, "revision": metadata.model_revision},
+        "transcoder": {"name": metadata.transcoder_name, "revision": metadata.transcoder_revision},
+        "hashes": dict(metadata.hashes),
+        "versions": dict(metadata.versions),
+        "replacement_score": circuit.replacement_score,
+        "completeness_score": circuit.completeness_score,
+        "circuit_replacement_score": circuit.circuit_replacement_score,
+        "circuit_completeness_score": circuit.circuit_completeness_score,
+        "books_residual": circuit.graph.books.residual,
+        "fvu": [value if np.isfinite(value) else None for value in circuit.graph.fvu],
+    }
+
+
+def _node(circuit: Circuit, node: int, name: str) -> dict[str, Any]:
+    attributes = circuit.graph.node_attributes(node)
+    common = {"node_id": name, "jsNodeId": name, "ctx_idx": attributes["pos"]}
+    # Rounding may carry a running sum past 1 by one unit in the last place.
+    common["influence"] = min(1.0, float(circuit.cumulative_influence[node]))
+    layer = attributes["layer"]
+    if attributes["kind"] == "feature":
+        label = circuit.graph.feature_labels[node]
+        return {
+            **common,
+            "feature": cantor_pair(layer, attributes["feature_idx"]),
+            "layer": str(layer),
+            "feature_type": "cross layer transcoder",
+            "clerp": "" if label is None else label.text,
+            "activation": attributes["activation"],
+        }
+    if attributes["kind"] == "error":
+        clerp = f"Err: layer {layer}"
+        return {
+            **common,
+            "feature": -1,
+            "layer": str(layer),
+            "feature_type": "mlp reconstruction error",
+            "clerp": clerp,
+        }
+    if attributes["kind"] == "token":
+        clerp = f'Emb: "{attributes["label"]}"'
+        return {**common, "feature": attributes["pos"], "layer": "E", "feature_type": "embedding", "clerp": clerp}
+    del common["influence"]
+    return {**common, **_target(circuit.graph, circuit.graph.targets[circuit.graph.layout.target_index(node)])}
+
+
+def _target(graph: Graph, target: Target) -> dict[str, Any]:
+    """A target as the front-ends' logit; any other kind says what it is, its weight in place of a probability."""
+    probability = min(1.0, max(0.0, float(target.weight)))
+    is_logit = target.kind == "logit"
+    text = f'Output "{target.label}"' if is_logit else f"{target.kind.capitalize()}: {target.label}"
+    return {
+        "feature": target.token_ids[0] if is_logit and target.token_ids else None,
+        "layer": str(graph.n_layers + 1),
+        "feature_type": "logit",
+        "clerp": f"{text} (p={probability:.3f})",
+        "token_prob": probability,
+        "is_target_logit": target is max(graph.targets, key=lambda other: other.weight),
+    }
+
+
+def _slug(circuit: Circuit) -> str:
+    """The prompt in letters that a slug may hold, and a hash of what tells graphs of one prompt apart."""
+    metadata = circuit.graph.metadata
+    targets = [(t.kind, t.label, t.pos, t.layer, t.feature_idx) for t in circuit.graph.targets]
+    thresholds = circuit.node_threshold, circuit.edge_threshold
+    identity = [metadata.prompt, metadata.model_name, metadata.transcoder_name, targets, *thresholds]
+    digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:8]
+    return f"{_clean(metadata.prompt.lower())[:MAX_SLUG].strip('-.')}-{digest}".lstrip("-")
+
+
+def _clean(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-.") or "graph"
+
+
+def _index(path: Path, metadata: dict[str, Any]) -> bytes:
+    """`graph-metadata.json` with this graph in it."""
+    graphs: list[dict[str, Any]] = []
+    if path.exists():
+        try:
+            graphs = [entry for entry in json.loads(path.read_bytes())["graphs"] if entry["slug"] != metadata["slug"]]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"expected a list of graphs in {path}, got {error!r}; move it away or choose another folder"
+            ) from error
+    keys = ("slug", "scan", "prompt_tokens", "prompt")
+    return encoded({"graphs": [*graphs, {**{key: metadata[key] for key in keys}, "title_prefix": ""}]})
+
+
+def _feature_files(circuit: Circuit) -> list[dict[str, Any]]:
+    """One object for each kept feature: its decoder's effect on the logits, and this prompt as an example."""
+    graph = circuit.graph
+    kept = np.flatnonzero(circuit.node_mask[graph.layout.feature_nodes])
+    nodes: dict[tuple[int, int], list[int]] = {}
+    for node in kept.tolist():
+        layer, _, idx = graph.features[node].tolist()
+        nodes.setdefault((layer, idx), []).append(node)
+    return [_feature_file(graph, key, members) for key, members in sorted(nodes.items())]
+
+
+def _feature_file(graph: Graph, key: tuple[int, int], nodes: list[int]) -> dict[str, Any]:
+    acts = [0.0] * len(graph.tokens)
+    for node in nodes:
+        acts[int(graph.features[node, 1])] = float(graph.feature_acts[node])
+    label = graph.feature_labels[nodes[0]]
+    example = {"tokens": list(graph.tokens), "tokens_acts_list": acts, "train_token_ind": int(np.argmax(acts))}
+    return {
+        "index": cantor_pair(*key),
+        "examples_quantiles": [{"quantile_name": "This prompt, positions in the graph", "examples": [example]}],
+        "top_logits": [] if label is None else list(label.top_logits),
+        "bottom_logits": [] if label is None else list(label.bottom_logits),
+        "act_min": 0.0,
+        "act_max": max(acts),
+    }
