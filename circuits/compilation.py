@@ -1,5 +1,6 @@
 """How the numeric kernels are compiled: once per machine, kept on disk where that is possible."""
 
+import inspect
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +22,8 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     Numba refuses to decorate at all when it finds no writable place for its cache (a read-only install, no home
     directory); then the function is compiled anew in every process, which is slow but right.
     """
+    # Import hooks that check shapes wrap every function of a module; numba needs the function itself.
+    function = inspect.unwrap(function)
     try:
         return numba.njit(cache=True, **OPTIONS)(function)
     except RuntimeError as error:

@@ -166,6 +166,8 @@ def _select(
     n_kept = _select_edges(
         indptr, indices, data, kept_rows, kept_sources, factors, threshold, new_indptr, new_indices, new_data
     )
+    if n_kept <= np.iinfo(np.int32).max:
+        new_indptr = new_indptr.astype(np.int32)  # or scipy would widen the indices too
     return sp.csr_array((new_data[:n_kept], new_indices[:n_kept], new_indptr), shape=adjacency.shape)
 
 
