@@ -68,8 +68,8 @@ def _tracing(kind: str, tracing: dict[str, Any], peer: str) -> Iterable[str]:
     yield ""
     peak = tracing["gemm_peak_flops_per_second"] / 1e9
     yield (
-        f"{tracing['cone_flops'] / 1e12:.3f} TFLOP in the causal cone, and {peak:.0f} GFLOP/s in float32 products of 2048: "
-        f"ours runs at {tracing['share_of_gemm_peak']:.0%} of that peak."
+        f"The causal cone holds {tracing['cone_flops'] / 1e12:.3f} TFLOP; float32 products of 2048 reach {peak:.0f} GFLOP/s "
+        f"here, and ours {tracing['share_of_gemm_peak']:.0%} of that."
     )
     yield from (
         "",
