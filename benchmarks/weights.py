@@ -125,30 +125,23 @@ def _encoder(stream: Float[Tensor, "pos d_model"], shape: ModelShape, generator:
     W_enc = torch.randn(shape.d_transcoder, shape.d_model, generator=generator) * shape.d_model**-0.5
     b_enc = torch.randn(shape.d_transcoder, generator=generator) * BIAS_STD
     n_active = shape.n_active // shape.n_layers
-    sorted_acts = (
-        (stream[1:] @ W_enc.T + b_enc).flatten().sort(descending=True).values
-    )  # <bos> is ignored by both tools
-    near = sorted_acts[n_active - THRESHOLD_WINDOW : n_active + THRESHOLD_WINDOW]
+    pre_acts = stream[1:] @ W_enc.T + b_enc  # without <bos>, whose features both tools ignore
+    near = pre_acts.flatten().sort(descending=True).values[n_active - THRESHOLD_WINDOW : n_active + THRESHOLD_WINDOW]
     above = int((near[:-1] - near[1:]).argmax())
     return Encoder(W_enc, b_enc, float(near[above] + near[above + 1]) / 2)
 
 
 def _active_sites(streams: Streams, encoders: list[Encoder]) -> Sites:
-    counts = torch.stack(
-        [
-            (stream @ encoder.W_enc.T + encoder.b_enc > encoder.threshold).sum(1)
-            for stream, encoder in zip(streams, encoders, strict=True)
-        ]
-    ).numpy()
+    pairs = zip(streams, encoders, strict=True)
+    counts = torch.stack([(stream @ one.W_enc.T + one.b_enc > one.threshold).sum(1) for stream, one in pairs]).numpy()
     counts[:, 0] = 0
     layer, pos = np.indices(counts.shape).reshape(2, -1).repeat(counts.flatten(), axis=1)
     return Sites(layer, pos)
 
 
 def _decoder(shape: ModelShape, n_out: int, generator: torch.Generator) -> Float[Tensor, "d_transcoder n_out d_model"]:
-    return (
-        torch.randn(shape.d_transcoder, n_out, shape.d_model, generator=generator) * DECODER_NORM * shape.d_model**-0.5
-    )
+    rows = torch.randn(shape.d_transcoder, n_out, shape.d_model, generator=generator)
+    return rows * DECODER_NORM * shape.d_model**-0.5
 
 
 def _write_clt(shape: ModelShape, encoders: list[Encoder], generator: torch.Generator, path: Path) -> None:

@@ -31,7 +31,7 @@ def flops_of(layer: int, pos: int, active: Sites = NOTHING_ACTIVE, cross_layer: 
         (0, 0, 16 + 4 + 16 + 4),
         # the same reading from position 1: its own W_O, two entries of the pattern, two positions of W_V, two tokens
         (0, 1, 16 + 2 * 4 + 2 * 16 + 2 * 4),
-        # attention 1 as above; error of (layer 0, position 1); attention 0 at both positions (3 pattern entries); two tokens
+        # attention 1 as above; error of (layer 0, position 1); attention 0 at both positions; tokens
         (1, 1, (16 + 2 * 4 + 2 * 16) + 4 + (2 * 16 + 3 * 4 + 2 * 16) + 2 * 4),
         # a logit adds the error of (layer 1, position 1) to that
         (2, 1, 4 + (16 + 2 * 4 + 2 * 16) + 4 + (2 * 16 + 3 * 4 + 2 * 16) + 2 * 4),

@@ -11,9 +11,7 @@ from benchmarks.golden import golden_folder
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not peer_is_installed(), reason="runs once `python -m benchmarks --quick` has made .venv-peer"),
-    pytest.mark.skipif(
-        not golden_folder().is_dir(), reason="runs where golden/ is: shared/ beside it, or $ORRERY_GOLDEN"
-    ),
+    pytest.mark.skipif(not golden_folder().is_dir(), reason="runs where golden/ is (or set ORRERY_GOLDEN)"),
 ]
 
 
