@@ -1,0 +1,89 @@
+"""Rebuilding the pocket model from its seed: corpus, language model, transcoders, labels, and their files."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from transformers import Gemma3ForCausalLM
+
+from replacement_model.formats import save_transcoder
+from replacement_model.labels import FeatureLabels, save_labels
+from replacement_model.pocket.concepts import tabulate_concepts
+from replacement_model.pocket.contexts import distinct_contexts
+from replacement_model.pocket.corpus import Corpus, build_corpus
+from replacement_model.pocket.labelling import label_features
+from replacement_model.pocket.language_model import LanguageModelConfig, build_language_model, train_language_model
+from replacement_model.pocket.tokenizer import build_tokenizer
+from replacement_model.pocket.transcoders import (
+    CLT_CONFIG,
+    PLT_CONFIG,
+    activation_dataset,
+    train_pocket_transcoder,
+    training_contexts,
+)
+from replacement_model.training import TranscoderTrainingConfig
+from replacement_model.transcoder import Transcoder
+
+__all__ = ["SHIPPED_SEED", "label_transcoder", "rebuild"]
+
+SHIPPED_SEED = 0
+"""The seed of the shipped weights, the best on the validation split of those tried (see the card)."""
+
+Progress = Callable[[str, int, int], None]
+
+logger = logging.getLogger(__name__)
+
+
+def rebuild(
+    output_dir: str | Path,
+    seed: int = SHIPPED_SEED,
+    progress: Progress | None = None,
+    *,
+    model_config: LanguageModelConfig | None = None,
+    transcoder_configs: dict[str, TranscoderTrainingConfig] | None = None,
+) -> Path:
+    """Make everything that is shipped: `model/`, `clt/` and `plt/` with their labels.
+
+    The same seed gives the same weights on the same machine and number of threads; elsewhere sums are rounded differently, and the
+    result meets the same targets without being equal.
+
+    Args:
+        output_dir: folder to write to; existing files of these names are replaced.
+        seed: of the embeddings, initial weights and batches; the corpus and its splits do not depend on it.
+        progress: called with (stage, step, steps).
+        model_config, transcoder_configs: other settings than those of the shipped weights; `transcoder_configs` by folder name.
+
+    Returns:
+        `output_dir`.
+    """
+    output_dir = Path(output_dir)
+    corpus = build_corpus()
+    generator = torch.Generator().manual_seed(seed)
+    model_config = LanguageModelConfig() if model_config is None else model_config
+    model = build_language_model(corpus.vocabulary, model_config, seed)
+    loss = train_language_model(model, corpus, model_config, generator, progress)
+    logger.info("language model trained, loss %.4f nats", loss)
+    save_model(model, corpus, output_dir / "model")
+    data = activation_dataset(model, training_contexts(corpus))
+    configs = {"clt": CLT_CONFIG, "plt": PLT_CONFIG} if transcoder_configs is None else transcoder_configs
+    for name, config in configs.items():
+        transcoder = train_pocket_transcoder(data, config, torch.Generator().manual_seed(seed), progress)
+        save_transcoder(transcoder, output_dir / name)
+        save_labels(label_transcoder(model, transcoder, corpus), output_dir / name / "labels.json")
+    return output_dir
+
+
+def save_model(model: Gemma3ForCausalLM, corpus: Corpus, folder: Path) -> None:
+    """Write a Hugging Face checkpoint with its tokenizer."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(folder)
+    build_tokenizer(corpus.vocabulary).save_pretrained(folder)
+
+
+def label_transcoder(model: Gemma3ForCausalLM, transcoder: Transcoder, corpus: Corpus) -> FeatureLabels:
+    """Labels from the contexts of training and validation prompts; those of the test split stay unseen."""
+    prompts = [prompt for prompt in corpus.prompts if prompt.split != "test"]
+    contexts = distinct_contexts(prompts, [1.0] * len(prompts), corpus.vocabulary)
+    data = activation_dataset(model, contexts)
+    return label_features(model, transcoder, data, tabulate_concepts(prompts), corpus.vocabulary)
