@@ -12,15 +12,10 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Bool, Float
 
-from circuits.compilation import compiled
-from circuits.influence import csr_arrays, row_sum
+from circuits.influence import csr_arrays
+from circuits.kernels import DROPPED_BITS, N_BINS, score_rows, scores_below, select_edges
 
 __all__ = ["SMALLEST", "drop_edges", "share_threshold", "strongest_edges"]
-
-# A bin holds the scores that agree in the exponent and the first 8 bits of the mantissa: 256 bins for a factor of two.
-# The lowest takes everything below 2**-64 of the largest score that is possible.
-DROPPED_BITS = 44
-N_BINS = 66 * 256
 
 # Scores below the smallest normal number count as none.
 SMALLEST = float(np.finfo(np.float64).tiny)
@@ -62,7 +57,7 @@ def strongest_edges(
 
     edges = _select(adjacency, kept_rows, kept_sources, scored.factors, crossing.low, crossing.n_edges)
     in_bin = np.empty(crossing.n_in_bin)
-    found = _scores_below(*csr_arrays(edges)[::2], scored.factors, crossing.high, in_bin)
+    found = scores_below(*csr_arrays(edges)[::2], scored.factors, crossing.high, in_bin)
     goal = share * crossing.total
     threshold = share_threshold(in_bin[:found], goal, above=crossing.mass_above) if share < 1 else SMALLEST
     return _select(edges, kept_rows, kept_sources, scored.factors, threshold, in_place=True)
@@ -128,7 +123,7 @@ def _score(
     longest = int(np.diff(arrays[0]).max(initial=0)) + 1
     scores = np.empty(longest)
     buffers = np.empty(longest, dtype=np.int32), scores, scores.view(np.int64)
-    _score_rows(
+    score_rows(
         *arrays,
         target_weights,
         kept_rows,
@@ -163,115 +158,9 @@ def _select(
     new_indptr = np.zeros_like(indptr)
     new_indices = indices if in_place else np.empty(n_edges + 1, dtype=np.int32)
     new_data = data if in_place else np.empty(n_edges + 1, dtype=data.dtype)
-    n_kept = _select_edges(
+    n_kept = select_edges(
         indptr, indices, data, kept_rows, kept_sources, factors, threshold, new_indptr, new_indices, new_data
     )
     if n_kept <= np.iinfo(np.int32).max:
         new_indptr = new_indptr.astype(np.int32)  # or scipy would widen the indices too
     return sp.csr_array((new_data[:n_kept], new_indices[:n_kept], new_indptr), shape=adjacency.shape)
-
-
-@compiled
-def _score_rows(  # type: ignore[no-untyped-def]
-    indptr,
-    indices,
-    data,
-    target_weights,
-    kept_rows,
-    kept_sources,
-    influence,
-    factors,
-    histogram,
-    first_key,
-    sources,
-    scores,
-    keys,
-):
-    n_rows = len(indptr) - 1
-    n_features = n_rows - len(target_weights)
-    for step in range(n_rows):
-        row = n_rows - 1 - step
-        if kept_rows[row]:
-            weight = influence[row] if row < n_features else target_weights[row - n_features]
-            start, stop = indptr[row], indptr[row + 1]
-            n_kept = _gather_kept(indices[start:stop], data[start:stop], kept_sources, sources, scores)
-            factors[row] = weight / row_sum(scores[:n_kept])
-            _scale(scores[:n_kept], factors[row])
-            _count(sources[:n_kept], scores[:n_kept], keys[:n_kept], influence, histogram, first_key)
-
-
-@compiled
-def _gather_kept(indices, data, kept_sources, sources, values):  # type: ignore[no-untyped-def]
-    n_kept = np.uint64(0)
-    for i in range(len(indices)):
-        # Write always and advance only for a kept source: a branch here would be mispredicted every other time.
-        source = np.uint32(indices[i])
-        sources[n_kept] = source
-        values[n_kept] = abs(np.float64(data[i]))
-        n_kept += np.uint64(kept_sources[source])
-    return n_kept
-
-
-@compiled
-def _scale(values, factor):  # type: ignore[no-untyped-def]
-    for i in range(len(values)):
-        values[i] *= factor
-
-
-@compiled
-def _count(sources, scores, keys, influence, histogram, first_key):  # type: ignore[no-untyped-def]
-    for i in range(len(scores)):
-        influence[np.uint32(sources[i])] += scores[i]
-        chosen = (keys[i] >> DROPPED_BITS) - first_key
-        if chosen < 0:
-            chosen = 0
-        if chosen >= N_BINS:
-            chosen = N_BINS - 1
-        histogram[chosen, 0] += scores[i]
-        histogram[chosen, 1] += 1.0
-
-
-@compiled
-def _select_edges(  # type: ignore[no-untyped-def]
-    indptr, indices, data, kept_rows, kept_sources, factors, threshold, new_indptr, new_indices, new_data
-):
-    n_kept = np.uint64(0)
-    for row in range(len(indptr) - 1):
-        if kept_rows[row]:
-            start, stop = indptr[row], indptr[row + 1]
-            n_kept = _select_row(
-                indices[start:stop],
-                data[start:stop],
-                kept_sources,
-                factors[row],
-                threshold,
-                new_indices,
-                new_data,
-                n_kept,
-            )
-        new_indptr[row + 1] = n_kept
-    return n_kept
-
-
-@compiled
-def _select_row(  # type: ignore[no-untyped-def]
-    indices, data, kept_sources, factor, threshold, new_indices, new_data, n_kept
-):
-    for i in range(len(indices)):
-        source, value = np.uint32(indices[i]), data[i]
-        new_indices[n_kept] = source
-        new_data[n_kept] = value
-        n_kept += np.uint64(kept_sources[source] & (abs(np.float64(value)) * factor >= threshold))
-    return n_kept
-
-
-@compiled
-def _scores_below(indptr, data, factors, high, scores):  # type: ignore[no-untyped-def]
-    n_found = 0
-    for row in range(len(indptr) - 1):
-        for i in range(indptr[row], indptr[row + 1]):
-            score = abs(np.float64(data[i])) * factors[row]
-            if score < high:
-                scores[n_found] = score
-                n_found += 1
-    return n_found

@@ -11,11 +11,9 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Float, Int
 
-from circuits.compilation import compiled
+from circuits.kernels import MIN_ROW_SUM, spread, spread_dense
 
-__all__ = ["MIN_ROW_SUM", "csr_arrays", "node_influence", "partial_influence", "row_sum"]
-
-MIN_ROW_SUM = 1e-10
+__all__ = ["MIN_ROW_SUM", "csr_arrays", "node_influence", "partial_influence"]
 
 
 def node_influence(
@@ -36,7 +34,7 @@ def node_influence(
         [0.75, 1.0]
     """
     influence = np.zeros(adjacency.shape[1])
-    _spread(*csr_arrays(adjacency), target_weights, influence)
+    spread(*csr_arrays(adjacency), target_weights, influence)
     return influence
 
 
@@ -63,7 +61,7 @@ def partial_influence(
     n_targets = len(target_weights)
     order = np.argsort(-row_layer[n_targets:].astype(np.int64), kind="stable") + n_targets
     influence = np.zeros(rows.shape[1])
-    _spread_dense(rows, row_feature, order, target_weights, influence)
+    spread_dense(rows, row_feature, order, target_weights, influence)
     return influence
 
 
@@ -75,49 +73,3 @@ def csr_arrays(
     if data.dtype not in (np.float32, np.float64):
         data = data.astype(np.float64)
     return adjacency.indptr.astype(np.int64), adjacency.indices.astype(np.int32, copy=False), data
-
-
-@compiled
-def row_sum(values):  # type: ignore[no-untyped-def]
-    """Sum of absolute values in float64, at least `MIN_ROW_SUM`.
-
-    A function of its own: within a larger loop the compiler does not turn the sum into vector instructions.
-    """
-    total = 0.0
-    for i in range(len(values)):
-        total += abs(np.float64(values[i]))
-    return max(total, MIN_ROW_SUM)
-
-
-@compiled
-def _spread(indptr, indices, data, target_weights, influence):  # type: ignore[no-untyped-def]
-    n_rows = len(indptr) - 1
-    n_features = n_rows - len(target_weights)
-    for step in range(n_rows):
-        row = n_rows - 1 - step
-        weight = influence[row] if row < n_features else target_weights[row - n_features]
-        start, stop = indptr[row], indptr[row + 1]
-        values = data[start:stop]
-        _spread_row(indices[start:stop], values, weight / row_sum(values), influence)
-
-
-@compiled
-def _spread_row(sources, values, share, influence):  # type: ignore[no-untyped-def]
-    for i in range(len(values)):
-        # Unsigned, so that no test for indices that count from the end is compiled in.
-        influence[np.uint32(sources[i])] += abs(np.float64(values[i])) * share
-
-
-@compiled
-def _spread_dense(rows, row_feature, order, target_weights, influence):  # type: ignore[no-untyped-def]
-    for row in range(len(target_weights)):
-        _spread_dense_row(rows[row], target_weights[row], influence)
-    for row in order:
-        _spread_dense_row(rows[row], influence[row_feature[row]], influence)
-
-
-@compiled
-def _spread_dense_row(values, weight, influence):  # type: ignore[no-untyped-def]
-    share = weight / row_sum(values)
-    for col in range(len(values)):
-        influence[col] += abs(np.float64(values[col])) * share

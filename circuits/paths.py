@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from circuits.influence import MIN_ROW_SUM
+from circuits.kernels import MIN_ROW_SUM
 from circuits.pruning import Circuit
 from replacement_model.errors import InputError
 

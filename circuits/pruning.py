@@ -17,10 +17,10 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Bool, Float
 
-from circuits.compilation import compiled
 from circuits.edge_selection import SMALLEST, drop_edges, share_threshold, strongest_edges
 from circuits.graph import Graph
 from circuits.influence import csr_arrays, node_influence
+from circuits.kernels import sweep_connected
 from circuits.layout import Layout
 from circuits.scores import completeness_score, replacement_score
 from replacement_model.errors import InputError
@@ -80,6 +80,8 @@ def prune(graph: Graph, node_threshold: float = 0.8, edge_threshold: float = 0.9
     _check_share("edge_threshold", edge_threshold)
     weights, layout = _checked_weights(graph), graph.layout
     influence = node_influence(graph.adjacency, weights)
+    if not np.isfinite(influence.sum()):
+        raise InputError("expected finite edge weights, got NaN or infinity; trace the prompt again")
     kept = influence >= _node_cut(influence, node_threshold)
     kept[layout.token_nodes] = True
     edges = strongest_edges(graph.adjacency, weights, kept, edge_threshold)
@@ -144,21 +146,6 @@ def _connected(edges: sp.csr_array, layout: Layout) -> Bool[np.ndarray, "n_cols"
     reached[layout.n_features :] = True
     used = np.zeros(layout.n_cols, dtype=bool)
     indptr, indices, _ = csr_arrays(edges)
-    _sweep(indptr, indices, layout.n_features, reached, used)
+    sweep_connected(indptr, indices, layout.n_features, reached, used)
     used[layout.token_nodes] = True
     return reached & used
-
-
-@compiled
-def _sweep(indptr, indices, n_features, reached, used):  # type: ignore[no-untyped-def]
-    for row in range(n_features):
-        for i in range(indptr[row], indptr[row + 1]):
-            if reached[indices[i]]:
-                reached[row] = True
-                break
-    n_rows = len(indptr) - 1
-    for step in range(n_rows):
-        row = n_rows - 1 - step
-        if row >= n_features or used[row]:
-            for i in range(indptr[row], indptr[row + 1]):
-                used[indices[i]] = True

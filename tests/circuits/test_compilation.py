@@ -1,4 +1,6 @@
 import numba
+import numpy as np
+import pytest
 
 from circuits import compilation
 
@@ -7,8 +9,20 @@ def doubled(x):
     return 2 * x
 
 
+def summed(values):
+    total = 0.0
+    for i in range(len(values)):
+        total += values[i]
+    return total
+
+
 def test_a_compiled_function_gives_what_it_gave():
     assert compilation.compiled(doubled)(21) == 42
+
+
+def test_sums_may_be_reassociated_and_are_still_sums():
+    values = np.random.default_rng(0).random(1001)
+    assert compilation.compiled(summed, reassociate=True)(values) == pytest.approx(values.sum(), rel=1e-14)
 
 
 def test_without_a_place_for_the_cache_it_still_compiles(monkeypatch, caplog):

@@ -201,3 +201,11 @@ def test_weights_that_cannot_share_out_influence_are_refused(make_graph, weight)
     graph = make_graph(np.array([[0.0, 3.0]]), [], [weight], n_layers=1, n_pos=1)
     with pytest.raises(InputError, match="target weights"):
         prune(graph)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_edges_that_are_not_numbers_are_refused(make_random_graph, value):
+    graph = make_random_graph(0)
+    graph.adjacency.data[-1] = value
+    with pytest.raises(InputError, match="finite edge weights"):
+        prune(graph)
