@@ -18,10 +18,13 @@ def prompt_title(graph: Graph, font_size: float, max_width: float) -> str:
     first = graph.targets[0]
     label = visible_token(first.label) if first.kind == "logit" else visible(first.label)
     answer = f" → {label} (p = {first.weight:.2f})" if first.kind == "logit" else f" → {label}"
+    room = max_width - text_width("… " + answer, font_size)
     words = prompt.split(" ")
-    while len(words) > 1 and text_width("… " + " ".join(words) + answer, font_size) > max_width:
-        words = words[1:]
-    return ("" if " ".join(words) == prompt else "… ") + " ".join(words) + answer
+    start = len(words)
+    while start > 0 and (start == len(words) or text_width(words[start - 1] + " ", font_size) <= room):
+        start -= 1
+        room -= text_width(words[start] + " ", font_size)
+    return ("… " if start else "") + " ".join(words[start:]) + answer
 
 
 def small_print(circuit: Circuit, part: Excerpt) -> str:
@@ -60,7 +63,7 @@ def maker() -> tuple[str, str]:
 def node_story(circuit: Circuit, node: int) -> str:
     """Everything about a node in one line."""
     attributes = circuit.graph.node_attributes(node)
-    parts = [visible(attributes["label"])]
+    parts = [visible_token(attributes["label"])]
     if attributes["kind"] == "feature":
         label = circuit.graph.feature_labels[node]
         parts.append(f"feature {attributes['feature_idx']}, activation {attributes['activation']:.3g}")
@@ -75,5 +78,7 @@ def node_story(circuit: Circuit, node: int) -> str:
 
 def edge_story(circuit: Circuit, edge: DrawnEdge) -> str:
     """Source, target, direct effect and influence of an edge in one line."""
-    source, target = (visible(circuit.graph.node_attributes(node)["label"]) for node in (edge.source, edge.target))
+    source, target = (
+        visible_token(circuit.graph.node_attributes(node)["label"]) for node in (edge.source, edge.target)
+    )
     return f"{source} → {target}: {edge.weight:+.3g}, {edge.influence:.1%} of the influence"

@@ -32,7 +32,6 @@ ERROR_LOOK = {"style": "filled,dashed", "color": "#999999", "fillcolor": "#F0F0F
 TOKEN_LOOK = {"color": TOKEN_FILL, "fillcolor": TOKEN_FILL}
 TITLE_SIZE, SMALL_SIZE, LEGEND_SIZE = 13.0, 8.0, 8.5
 LEGEND_LINE = 16.0
-MARGIN = 8.0
 MIN_WIDTH = 330.0
 BOLDER = 1.1  # bold type is wider
 WIDER = 1.06  # small type is wider than its measure, since letters are set on whole pixels
@@ -59,10 +58,9 @@ def graphviz(
         InputError: `max_nodes` or `max_edges` below 1.
 
     Example:
-        >>> viz.graphviz(circuit).render("dallas", format="svg")  # doctest: +SKIP
-        'dallas.svg'
+        viz.graphviz(circuit).render("dallas", format="svg")  # writes dallas.dot and dallas.svg
 
-    Source: Ameisen et al. 2025, "Circuit Tracing", section on attribution graphs.
+    See Ameisen et al. 2025, "Circuit Tracing", section on attribution graphs.
     """
     if max_nodes < 1 or (max_edges is not None and max_edges < 1):
         raise InputError(f"expected max_nodes and max_edges of at least 1, got {max_nodes} and {max_edges}; raise them")
@@ -98,14 +96,13 @@ class _Drawing:
         self._text("small_print", 0, (y + bottom) / 2, small, SMALL_SIZE, GREY)
         self._title(lines, (self.plan.height + top) / 2)
         self._names()
-        self._frame(bottom, top)
+        self._frame()
         return self.dot.source
 
-    def _frame(self, bottom: float, top: float) -> None:
-        """Defaults, the size of the page, and what lies behind everything."""
-        box = f"{-MARGIN:g},{bottom - MARGIN:.2f},{self.width + MARGIN:.2f},{top + MARGIN:.2f}"
+    def _frame(self) -> None:
+        """Defaults, and what lies behind everything."""
         frame = gv.Digraph()
-        frame.attr("graph", layout="neato", bb=box, bgcolor="white", outputorder="edgesfirst")
+        frame.attr("graph", layout="neato", pad="0.1", bgcolor="white", outputorder="edgesfirst")
         frame.attr("graph", _background=self._background())
         text = {"fontname": FONT, "fontsize": f"{FONT_SIZE:g}", "fontcolor": INK}
         frame.attr("node", shape="box", style="filled", fixedsize="true", margin="0", penwidth="0.8", **text)
@@ -163,7 +160,7 @@ class _Drawing:
                 "penwidth": "1.4",
             },
         }[box.kind]
-        story = gv.nohtml(_escaped(node_story(self.circuit, box.node)))
+        story = _tooltip(node_story(self.circuit, box.node))
         self.dot.node(f"n{box.node}", _label(box), tooltip=story, **_at(box.x, box.y, box.width, box.height), **look)
 
     def _darkness(self, node: int) -> float:
@@ -175,7 +172,7 @@ class _Drawing:
             f"n{way.edge.source}",
             f"n{way.edge.target}",
             pos=f"e,{way.tip[0]:.2f},{way.tip[1]:.2f} {points}",
-            tooltip=gv.nohtml(_escaped(edge_story(self.circuit, way.edge))),
+            tooltip=_tooltip(edge_story(self.circuit, way.edge)),
             **_edge_look(way.edge.weight, way.edge.strength),
         )
 
@@ -238,8 +235,13 @@ def _html(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Text for a plain label or tooltip, where Graphviz would replace backslashes and entities."""
-    return text.replace("\\", "\\\\").replace("&", "&amp;")
+    """Text for a plain label, where Graphviz replaces backslashes and entities."""
+    return text.replace("&", "&amp;").replace("\\", "\\\\")
+
+
+def _tooltip(text: str) -> str:
+    """Text for a tooltip, where Graphviz replaces backslashes twice."""
+    return gv.nohtml(_escaped(text).replace("\\", "\\\\"))
 
 
 def _at(x: float, y: float, width: float, height: float) -> dict[str, str]:

@@ -26,8 +26,8 @@ def summary_dict(graph: Graph | Circuit, *, n_features: int = 12, n_paths: int =
         n_paths: how many of the strongest paths from a token to the target with the largest weight.
 
     Returns:
-        prompt, model, transcoder, tokens, targets, scores, thresholds, books_residual, fvu (per layer, None where there is
-        no transcoder), counts, features (by position, strongest first) and paths (strongest first).
+        prompt, model, transcoder, tokens, targets, scores, thresholds, books_residual, fvu (per layer, None where there
+        is no transcoder), counts, features (by position, strongest first) and paths (strongest first).
     """
     circuit = as_circuit(graph)
     whole = circuit.graph
@@ -64,7 +64,7 @@ def summary(graph: Graph | Circuit, *, n_features: int = 12, n_paths: int = 5) -
         n_paths: how many of the strongest paths from a token to the target with the largest weight.
 
     Example:
-        >>> rich.console.Console().print(viz.summary(circuit))  # doctest: +SKIP
+        rich.console.Console().print(viz.summary(circuit))
     """
     facts = summary_dict(graph, n_features=n_features, n_paths=n_paths)
     parts: list[RenderableType] = [Text(visible(facts["prompt"]), style="bold"), _target_line(facts["targets"]), Text()]

@@ -206,7 +206,10 @@ def _spread_ports(plan: Plan, users: dict[int, list[tuple[float, int]]]) -> dict
 def _route(plan: Plan, edge: DrawnEdge, way: list[_Pass], port: tuple[float, float]) -> Route:
     start, end = plan.boxes[edge.source], plan.boxes[edge.target]
     tip = (port[1], end.y - end.height / 2)
-    knots = _knots((port[0], start.y + start.height / 2), (tip[0], tip[1] - ARROW), way)
+    # Beside a taller neighbour an edge leaves and arrives upright.
+    leave = sorted({start.y + start.height / 2, start.y + _tallest_beside(plan, start) / 2})
+    arrive = sorted({tip[1] - ARROW, min(tip[1] - ARROW, end.y - _tallest_beside(plan, end) / 2)})
+    knots = _knots([(port[0], y) for y in leave], [(tip[0], y) for y in arrive], way)
     points = [knots[0][:2]]
     for (x0, y0, slope0), (x1, y1, slope1) in pairwise(knots):
         third = (y1 - y0) / 3
@@ -214,18 +217,25 @@ def _route(plan: Plan, edge: DrawnEdge, way: list[_Pass], port: tuple[float, flo
     return Route(edge, tuple(points), tip)
 
 
-def _knots(start: tuple[float, float], end: tuple[float, float], way: list[_Pass]) -> list[tuple[float, float, float]]:
+def _tallest_beside(plan: Plan, box: Box) -> float:
+    line = next(nodes for nodes in plan.lines if box.node in nodes)
+    return max(plan.boxes[node].height for node in line)
+
+
+def _knots(
+    leave: list[tuple[float, float]], arrive: list[tuple[float, float]], way: list[_Pass]
+) -> list[tuple[float, float, float]]:
     """Points (x, y, dx/dy) of a smooth curve: straight on where there is room, held in its lane where boxes are near.
 
     A line is left free, then pinned at its middle, then held upright beside its boxes, until no box is touched.
     """
     hold = [int(place.is_tight) for place in way]
     while True:
-        places = [start]
+        places = list(leave)
         for place, held in zip(way, hold, strict=True):
             heights = ((), (place.gap.middle,), (place.gap.low, place.gap.high))[held]
             places += [(place.x, y) for y in heights]
-        places.append(end)
+        places += arrive
         knots = [(x, y, slope) for (x, y), slope in zip(places, _slopes(places), strict=True)]
         outside = [(_outside(knots, place.gap), i) for i, place in enumerate(way) if hold[i] < 2]
         worst = max(outside, default=(0.0, 0))

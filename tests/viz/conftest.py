@@ -8,6 +8,7 @@ import scipy.sparse as sp
 
 from circuits.graph import Books, Graph, GraphMetadata, Target
 from circuits.layout import Layout
+from circuits.pruning import Circuit, prune
 from replacement_model.labels import FeatureLabel
 
 TOKENS = ("<bos>", "Fact:", "the", "capital", "of", "the", "state", "containing", "Dallas", "is")
@@ -82,10 +83,11 @@ def _edges(places, tokens, targets, n_layers, rng) -> sp.csr_array:
         near = 1.0 + 2.0 * (places[below, 1] == pos) + (places[below, 0] == layer - 1)
         dense[row, below] = near * rng.exponential(0.4, len(below)) ** 2 * rng.choice([1, 1, 1, -1], len(below))
         for lower in range(layer):
-            for where in range(1, pos + 1):
-                dense[row, layout.error_node(lower, where)] = 0.02 * rng.normal() * (1 + 3 * (where == pos))
-        for where in range(pos + 1):
-            dense[row, layout.token_node(where)] = rng.normal() * (0.15 + (where == pos)) / (1 + layer)
+            errors = slice(layout.error_node(lower, 1), layout.error_node(lower, pos) + 1)
+            dense[row, errors] = 0.02 * rng.normal(size=pos)
+            dense[row, layout.error_node(lower, pos)] *= 4
+        here = np.arange(pos + 1) == pos
+        dense[row, layout.token_nodes][: pos + 1] = rng.normal(size=pos + 1) * (0.15 + here) / (1 + layer)
     return sp.csr_array(dense)
 
 
@@ -97,3 +99,50 @@ def make_graph() -> Callable[..., Graph]:
 @pytest.fixture(scope="session")
 def texas_graph() -> Graph:
     return build_graph(FACTS)
+
+
+WORDS = (
+    "capital",
+    "state",
+    "city",
+    "Texas",
+    "say: Austin",
+    "region",
+    "two-hop",
+    "(unknown)",
+    "sum of digits",
+    "refuse",
+)
+
+
+def build_random(n_features: int, n_layers: int = 4, tokens: Sequence[str] = TOKENS, seed: int = 0) -> Graph:
+    """Many features, most of them at the last two positions, as real prompts have them."""
+    rng = np.random.default_rng(seed)
+    last = len(tokens) - 1
+    features = []
+    for _ in range(n_features):
+        pos = int(rng.choice([last, last - 1, rng.integers(1, last + 1)], p=[0.45, 0.25, 0.3]))
+        label = " ".join(rng.choice(WORDS, int(rng.integers(1, 5)))) if rng.random() < 0.9 else None
+        features.append((int(rng.integers(n_layers)), pos, label))
+    return build_graph(features, tokens, n_layers=n_layers, seed=seed)
+
+
+@pytest.fixture(scope="session")
+def make_random() -> Callable[..., Graph]:
+    return build_random
+
+
+@pytest.fixture(scope="session")
+def texas(texas_graph: Graph) -> Circuit:
+    return prune(texas_graph)
+
+
+@pytest.fixture(scope="session")
+def other_targets() -> Circuit:
+    """A difference of logits, a direction and a feature as targets, at three positions."""
+    targets = [
+        Target("difference", "Austin − Houston", 9, 1.0, 4, (17, 18)),
+        Target("direction", "truth", 8, 1.0, 2),
+        Target("feature", "L2 #17 say: a capital", 3, 1.0, 2, (), 17),
+    ]
+    return prune(build_graph(FACTS, targets=targets), 1.0, 1.0)
