@@ -1,7 +1,7 @@
 """What must hold for the arrays of a graph, checked when one comes from a file.
 
-The kernels of `circuits.influence` and `circuits.edge_selection` do not check their indices, so nothing may reach them
-that was not checked here or built by `attribute`. Each function raises ValueError and says what was expected.
+The loops of `circuits.kernels` do not check their indices, so nothing may reach them that was not checked here or built
+by `attribute`. Each function raises ValueError and says what was expected.
 """
 
 from collections.abc import Mapping

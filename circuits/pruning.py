@@ -68,7 +68,8 @@ def prune(graph: Graph, node_threshold: float = 0.8, edge_threshold: float = 0.9
         A circuit; `graph` is unchanged.
 
     Raises:
-        InputError: a threshold outside 0..1, or target weights that are negative, NaN, or all zero.
+        InputError: a threshold outside 0..1, target weights that are negative, NaN, or all zero, or edges that are not
+            finite or not of the graph's shape.
 
     Example:
         circuit = prune(graph, node_threshold=0.8, edge_threshold=0.98)
@@ -113,6 +114,10 @@ def _check_share(name: str, value: float) -> None:
 
 
 def _checked_weights(graph: Graph) -> Float[np.ndarray, "n_targets"]:
+    expected = (graph.layout.n_rows, graph.layout.n_cols)
+    if graph.adjacency.shape != expected:
+        advice = "build the graph as circuits.layout says"
+        raise InputError(f"expected adjacency of shape {expected}, got {graph.adjacency.shape}; {advice}")
     weights = graph.target_weights
     if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.sum() > 0):
         advice = "give every target a weight of 0 or more, and at least one above 0"

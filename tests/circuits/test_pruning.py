@@ -209,3 +209,8 @@ def test_edges_that_are_not_numbers_are_refused(make_random_graph, value):
     graph.adjacency.data[-1] = value
     with pytest.raises(InputError, match="finite edge weights"):
         prune(graph)
+
+
+def test_an_adjacency_of_another_shape_is_refused(make_graph):
+    with pytest.raises(InputError, match=r"expected adjacency of shape \(1, 2\), got \(1, 3\)"):
+        prune(make_graph(np.ones((1, 3)), [], [1.0], n_layers=1, n_pos=1))
