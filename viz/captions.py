@@ -72,7 +72,8 @@ def node_story(circuit: Circuit, node: int) -> str:
         parts.append(f"layer {attributes['layer']}")
     parts.append(f"position {attributes['pos']}")
     if attributes["kind"] != "target":
-        parts.append(f"influence {circuit.node_influence[node]:.3f}")
+        share = circuit.node_influence[node] / circuit.graph.target_weights.sum()
+        parts.append(f"{share:.1%} of the influence")
     return " · ".join(parts)
 
 

@@ -24,7 +24,7 @@ class DrawnEdge:
 
     Attributes:
         weight: direct effect of the source on the target.
-        influence: what flows through the edge to the graph's targets.
+        influence: what flows through the edge to the graph's targets, as a share of their summed weight.
         strength: square root of the influence over that of the strongest edge of the picture, 0 to 1.
     """
 
@@ -66,7 +66,7 @@ def excerpt(circuit: Circuit, max_nodes: int, max_edges: int | None) -> Excerpt:
     would say nothing. Targets are always drawn, and the tokens of a short prompt.
     """
     layout = circuit.graph.layout
-    influence = edge_influence(circuit).tocoo()
+    influence = (edge_influence(circuit) / circuit.graph.target_weights.sum()).tocoo()
     sources, targets = influence.col.astype(np.int64), layout.row_nodes()[influence.row]
     near = _within_reach(circuit, max_nodes)
     ranked = np.flatnonzero(near[sources] & near[targets])

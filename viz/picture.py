@@ -1,5 +1,6 @@
 """A finished picture: DOT source that writes itself, or what Graphviz makes of it, to a file."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,12 +44,14 @@ class Picture:
         if format == "png":
             source = source.replace(OPENING, OPENING + PNG_RESOLUTION, 1)
         try:
-            return gv.pipe("neato", format, source, neato_no_op=2, quiet=True)
+            drawn = gv.pipe("neato", format, source, neato_no_op=2, quiet=True)
         except gv.ExecutableNotFound as error:
             raise MissingDependencyError(f"expected Graphviz's programs for {format}, found none; {ADVICE}") from error
         except gv.CalledProcessError as error:
             lines = (error.stderr or b"").decode(errors="replace").split("\n")
             raise MissingDependencyError(f"expected Graphviz to write {format}, got {lines[0]!r}; {ADVICE}") from error
+        # Equal pictures are equal files: a PDF gets a fixed date (of equal length, since the file holds offsets).
+        return re.sub(rb"(?<=/CreationDate \(D:)\d{14}", b"19700101000000", drawn) if format == "pdf" else drawn
 
     def save(self, filename: str | Path) -> str:
         """Write the DOT source to `filename`.

@@ -166,7 +166,7 @@ def _rank_in_gap(
     edge, way, step = edges[user[0]], passes[user[0]], user[1]
     xs = [plan.boxes[edge.source].x, *(place.x for place in way), plan.boxes[edge.target].x]
     is_narrow = gap.right - gap.left < NARROW
-    return 0.0 if is_narrow else round(way[step].x), sum(xs[step : step + 3]), edge.source, edge.target
+    return 0.0 if is_narrow else float(round(way[step].x)), sum(xs[step : step + 3]), edge.source, edge.target
 
 
 def _lane_centres(wanted: list[float], widths: list[float], gap: _Gap) -> list[float]:

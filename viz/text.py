@@ -1,6 +1,7 @@
 """Text in pictures: what is shown for a character that cannot be drawn, how wide a line is, and where it breaks."""
 
 import unicodedata
+from functools import lru_cache
 
 __all__ = ["text_width", "visible", "visible_token", "wrap"]
 
@@ -43,6 +44,7 @@ def visible(text: str) -> str:
     return "".join(_visible_character(character) for character in text)
 
 
+@lru_cache(maxsize=4096)
 def _visible_character(character: str) -> str:
     if character in _SIGNS:
         return _SIGNS[character]
@@ -69,6 +71,7 @@ def text_width(text: str, font_size: float) -> float:
     return sum(_character_width(character) for character in text) * font_size / 1000
 
 
+@lru_cache(maxsize=4096)
 def _character_width(character: str) -> int:
     if character in _WIDTH_OF:
         return _WIDTH_OF[character]

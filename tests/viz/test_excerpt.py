@@ -6,6 +6,17 @@ from viz.excerpt import excerpt
 from viz.kept import edge_influence
 
 
+def drawn_flow(circuit, part):
+    return sum(edge.influence for edge in part.edges) * circuit.graph.target_weights.sum()
+
+
+def test_an_edge_influence_is_a_share_of_all_targets(other_targets):
+    # Three targets of weight 1: the edges into them carry the whole influence, once.
+    part = excerpt(other_targets, 1000, 10_000)
+    into_targets = [edge.influence for edge in part.edges if edge.target >= other_targets.graph.layout.n_cols]
+    assert sum(into_targets) == pytest.approx(1)
+
+
 def test_a_small_circuit_is_drawn_whole(texas):
     part = excerpt(texas, 100, 10_000)
     assert set(part.nodes) == set(np.flatnonzero(texas.node_mask).tolist())
@@ -24,7 +35,7 @@ def test_what_is_left_out_is_counted(make_random):
     whole = circuit.node_influence[: layout.token_nodes.start].sum()
     assert part.node_share == pytest.approx(circuit.node_influence[inner].sum() / whole)
     assert part.n_circuit_edges == circuit.edges.nnz
-    assert part.edge_share == pytest.approx(sum(e.influence for e in part.edges) / edge_influence(circuit).sum())
+    assert part.edge_share == pytest.approx(drawn_flow(circuit, part) / edge_influence(circuit).sum())
     assert 0 < part.edge_share < part.node_share < 1
 
 

@@ -90,3 +90,9 @@ def test_the_source_can_be_drawn_by_hand(tmp_path):
     drawn = subprocess.run(["neato", "-n2", "-Tsvg", tmp_path / "dallas.dot"], capture_output=True, check=True)
     assert drawn.stdout == PICTURE.pipe("svg")
     assert stat.S_IMODE((tmp_path / "dallas.dot").stat().st_mode) & 0o444 == 0o444
+
+
+@needs_graphviz
+def test_a_pdf_does_not_depend_on_the_time():
+    dates = re.findall(rb"/CreationDate \(D:(\d+)", PICTURE.pipe("pdf"))
+    assert dates in ([], [b"19700101000000"])
