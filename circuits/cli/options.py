@@ -1,0 +1,62 @@
+"""Options that several commands share."""
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from replacement_model.errors import InputError
+
+__all__ = ["DebugOption", "EdgeThresholdOption", "GraphArgument", "JsonOption", "NodeThresholdOption", "debugging"]
+
+_DEBUG = "orrery.debug"
+
+
+def debugging(context: typer.Context) -> bool:
+    """Whether the command that ran in `context` was given `--debug`."""
+    return bool(context.meta.get(_DEBUG))
+
+
+def _note_debug(context: typer.Context, value: bool) -> bool:
+    context.meta[_DEBUG] = value
+    if value:
+        for package in ("replacement_model", "circuits", "viz"):
+            logging.getLogger(package).setLevel(logging.DEBUG)
+    return value
+
+
+def _check_share(parameter: typer.CallbackParam, value: float | None) -> float | None:
+    if value is not None and not 0.0 <= value <= 1.0:
+        raise InputError(f"{parameter.opts[0]} must be between 0 and 1, it is {value:g}; 0.8 keeps four fifths")
+    return value
+
+
+DebugOption = Annotated[
+    bool,
+    typer.Option(
+        "--debug", callback=_note_debug, is_eager=True, help="Log what happens, and show the traceback of an error."
+    ),
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Write one JSON object to stdout, and nothing else there, for programs.")
+]
+NodeThresholdOption = Annotated[
+    float | None,
+    typer.Option(
+        "--node-threshold",
+        callback=_check_share,
+        help="Keep the nodes that carry this share of the influence on the targets, 0 to 1; usually 0.8.",
+    ),
+]
+EdgeThresholdOption = Annotated[
+    float | None,
+    typer.Option(
+        "--edge-threshold",
+        callback=_check_share,
+        help="Of the edges between them, keep those that carry this share, 0 to 1; usually 0.98.",
+    ),
+]
+GraphArgument = Annotated[
+    Path, typer.Argument(metavar="GRAPH", help="A .safetensors file that `orrery trace --output` wrote.")
+]

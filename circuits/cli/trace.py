@@ -1,0 +1,121 @@
+"""`orrery trace`: from a prompt to a graph, a circuit, and their files."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from circuits.cli.compilation import announce_compilation
+from circuits.cli.console import say, stdout
+from circuits.cli.inputs import prune_at
+from circuits.cli.options import DebugOption, EdgeThresholdOption, JsonOption, NodeThresholdOption
+from circuits.cli.output import FORMATS, check_output, plan_files, slug
+from circuits.cli.progress import step, steps
+from circuits.cli.targets import parse_targets
+from circuits.cli.writing import write_all
+
+if TYPE_CHECKING:
+    from circuits import Graph
+    from circuits.targets import TargetSpec
+    from replacement_model import ReplacementModel
+
+__all__ = ["trace"]
+
+
+def trace(
+    prompt: Annotated[str, typer.Argument(help="What the model reads; the graph explains what it says next.")],
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="A local folder, a name on the Hugging Face hub, or pocket.")
+    ] = "pocket",
+    transcoder: Annotated[
+        str | None,
+        typer.Option(
+            "--transcoder", "-t", help="A local folder or OWNER/NAME[//FOLDER][@REVISION]; for pocket: clt or plt."
+        ),
+    ] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--target",
+            help="Explain this token, not the likeliest ones; also id:NUMBER or feature:LAYER:INDEX. Repeats.",
+        ),
+    ] = None,
+    over: Annotated[
+        str | None, typer.Option("--over", metavar="TOKEN", help="Explain the target's logit minus this token's.")
+    ] = None,
+    position: Annotated[int, typer.Option("--position", help="Where the targets are read; -1 is the last token.")] = -1,
+    max_feature_nodes: Annotated[
+        int | None, typer.Option("--max-feature-nodes", min=1, help="Attribute at most this many features; else all.")
+    ] = None,
+    memory: Annotated[str, typer.Option("--memory", help="Memory that attribution may use, such as 4GiB.")] = "4GiB",
+    device: Annotated[str | None, typer.Option("--device", help="Where to run, such as cuda; else the CPU.")] = None,
+    node_threshold: NodeThresholdOption = None,
+    edge_threshold: EdgeThresholdOption = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="A folder for the files, or one file whose ending names its format."),
+    ] = None,
+    formats: Annotated[
+        str | None,
+        typer.Option("--format", metavar="FORMATS", help=f"Some of {', '.join(FORMATS)}, separated by commas."),
+    ] = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Trace a prompt: show which features, on which tokens, made the model say what comes next.
+
+    Prints a summary. Writes files only with --output: into a folder go a picture (svg), the JSON that graph viewers
+    read, and the graph itself (safetensors), from which `orrery prune` and `orrery export` make everything else.
+
+    For example:
+
+        orrery trace "the capital of the state containing Dallas is"
+
+        orrery trace "the capital of the state containing Dallas is" -o out
+
+        orrery trace "the capital of the state containing Dallas is" --target Austin --over Sacramento
+
+        orrery trace "..." --model ./gemma-3-1b --transcoder ./transcoder --max-feature-nodes 5000 -o gemma.svg
+    """
+    folder = Path() if output is None and formats is not None else output
+    files = () if folder is None else plan_files(folder, formats, slug(prompt))
+    check_output(files)
+    with step(f"Loading {model}"):
+        targets = parse_targets(target or (), over, position)
+        loaded = _load(model, transcoder, device)
+    announce_compilation()
+    graph = _attribute(loaded, prompt, targets, max_feature_nodes, memory)
+    with step("Pruning"):
+        import viz
+
+        circuit = prune_at(graph, node_threshold, edge_threshold)
+    written = write_all(circuit, files)
+    if as_json:
+        typer.echo(json.dumps(viz.summary_dict(circuit) | {"files": written}))
+        return
+    stdout().print(viz.summary(circuit))
+    if not written:
+        say("\nNothing was written; add -o FOLDER for the picture and the graph.")
+
+
+def _load(model: str, transcoder: str | None, device: str | None) -> "ReplacementModel":
+    from replacement_model import ReplacementModel
+
+    return ReplacementModel.from_pretrained(model, transcoder=transcoder, device=device)
+
+
+def _attribute(
+    model: "ReplacementModel",
+    prompt: str,
+    targets: "Sequence[TargetSpec] | None",
+    max_feature_nodes: int | None,
+    memory: str,
+) -> "Graph":
+    from circuits import attribute
+
+    with steps("Attributing") as progress:
+        return attribute(
+            model, prompt, targets, max_feature_nodes=max_feature_nodes, memory_budget=memory, progress=progress
+        )

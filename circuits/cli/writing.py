@@ -1,0 +1,51 @@
+"""Writing a circuit in the formats that the command line names."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from circuits.cli.console import say
+from circuits.cli.output import OutputFile
+
+if TYPE_CHECKING:
+    from circuits import Circuit
+
+__all__ = ["write_all"]
+
+
+def write_all(circuit: "Circuit", files: Iterable[OutputFile]) -> tuple[str, ...]:
+    """Write every file, name each on stderr, and return their paths.
+
+    Raises:
+        InputError: a file cannot be written.
+        MissingDependencyError: a picture needs Graphviz.
+    """
+    written: list[str] = []
+    for file in files:
+        for path in _write(circuit, file):
+            say(f"wrote {path} ({_size(path)})")
+            written.append(str(path))
+    return tuple(written)
+
+
+def _write(circuit: "Circuit", file: OutputFile) -> tuple[Path, ...]:
+    import viz
+    from circuits import save_circuit
+    from viz.files import write_files
+
+    if file.format == "graph":
+        save_circuit(circuit, file.path)
+    elif file.format == "json":
+        return viz.write_graph_json(circuit, file.path)
+    elif file.format == "graphml":
+        viz.graphml(circuit, file.path)
+    elif file.format == "csv":
+        return viz.tables(circuit, file.path)
+    else:
+        write_files({file.path: viz.graphviz(circuit).pipe(file.format)})
+    return (file.path,)
+
+
+def _size(path: Path) -> str:
+    size = path.stat().st_size
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{max(size / 1e3, 0.1):.1f} kB"
