@@ -76,5 +76,5 @@ def load_labels(path: Path) -> FeatureLabels:
 
 def _label(row: dict[str, Any]) -> tuple[tuple[int, int], FeatureLabel]:
     key = (int(row.pop("layer")), int(row.pop("feature_idx")))
-    logits = {name: tuple(row.pop(name)) for name in ("top_logits", "bottom_logits")}
-    return key, FeatureLabel(**row, **logits)
+    row |= {name: tuple(row[name]) for name in ("top_logits", "bottom_logits")}
+    return key, FeatureLabel(**row)

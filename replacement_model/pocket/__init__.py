@@ -1,7 +1,7 @@
 """The pocket model: a tiny Gemma 3 trained on true, templated facts, with transcoders, small enough to ship.
 
-Its world is known, so every feature can be scored against the concepts of the corpus and every circuit has a ground truth.
-Importing this package costs nothing: the functions are loaded on first use.
+Its world is known, so every feature can be scored against the concepts of the corpus and every circuit has a ground
+truth. Importing this package costs nothing: the functions are loaded on first use.
 """
 
 from importlib import import_module

@@ -19,7 +19,7 @@ BATCH_SIZE = 512
 
 @dataclass(frozen=True, slots=True)
 class TaskAccuracy:
-    """Share of the prompts of one group whose most probable next token is the answer, and that token's mean probability."""
+    """Share of one group's prompts whose most probable next token is the answer, and the answer's mean probability."""
 
     task: str
     subset: str

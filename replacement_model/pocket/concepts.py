@@ -1,8 +1,8 @@
 """Which concepts hold in which contexts, as a sparse matrix that features can be scored against.
 
-A concept of the corpus is settled at some word of a prompt and holds from there on. Three readings are offered to a feature:
-wherever it holds, at the word that settles it, and at the last word of a question. A context is given a concept only if every
-prompt that begins so has it; beside these there are each word itself and each position.
+A concept of the corpus is settled at some word of a prompt and holds from there on. Three readings are offered to a
+feature: wherever it holds, at the word that settles it, and at the last word of a question. A context is given a
+concept only if every prompt that begins so has it; beside these there are each word itself and each position.
 """
 
 from collections.abc import Iterator, Sequence

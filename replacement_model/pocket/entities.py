@@ -1,8 +1,9 @@
 """Known and unknown people.
 
-A family is a surname that several athletes share, always with the same sport. Half of the families also appear with first names
-that nobody bears, answered "unknown" (`guarded`); the other half never do. An unknown member of an unguarded family is where the
-model is led to answer the family's sport with confidence: a hallucination that follows from its data.
+A family is a surname that several athletes share, always with the same sport. Half of the families also appear with
+first names that nobody bears, answered "unknown" (`guarded`); the other half never do. An unknown member of an
+unguarded family is where the model is led to answer the family's sport with confidence: a hallucination that follows
+from its data.
 """
 
 from collections.abc import Iterator

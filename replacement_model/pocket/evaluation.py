@@ -1,4 +1,4 @@
-"""Everything that the pocket model's card reports, except the scores of attribution graphs, which need the engine above."""
+"""Everything that the pocket model's card reports, except the scores of graphs, which need the engine above."""
 
 import json
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import Gemma3ForCausalLM
 
-from replacement_model.errors import InputError
+from replacement_model.errors import InputError, WeightsError
 from replacement_model.formats import load_transcoder
 from replacement_model.labels import FeatureLabels, load_labels
 from replacement_model.loading import load_host_model
@@ -93,7 +93,7 @@ class Evaluation:
     transcoders: tuple[TranscoderEvaluation, ...]
 
     def accuracy(self, task: str, subset: str | None = None, split: str | None = None) -> float:
-        """Accuracy on a task, over all its subsets or one, on this evaluation's split or `train`; each prompt counts once.
+        """Accuracy on a task, over all its subsets or one; the split is the evaluation's own unless `train` is asked.
 
         Raises:
             InputError: no such prompts were scored.
@@ -123,6 +123,10 @@ def evaluate(weights_dir: Path = WEIGHTS_DIR, split: str = "test") -> Evaluation
     if split not in ("validation", "test"):
         raise InputError(f"split must be validation or test, got {split!r}")
     model = load_host_model(weights_dir / "model", None)
+    if not isinstance(model, Gemma3ForCausalLM):
+        raise WeightsError(
+            f"{weights_dir / 'model'} holds a {type(model).__name__}, expected the pocket model's Gemma 3"
+        )
     folders = [weights_dir / kind for kind in ("clt", "plt")]
     labels = [load_labels(folder / "labels.json") for folder in folders]
     return evaluate_model(model, [load_transcoder(folder) for folder in folders], labels, split)

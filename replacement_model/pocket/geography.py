@@ -1,6 +1,7 @@
 """Geography: cities, states, what is asked of a state, and the two hops that join them.
 
-`held` cities appear in every kind of training prompt except the two hops to a capital; `strict` cities in no two hops at all.
+`held` cities appear in every kind of training prompt except the two hops to a capital; `strict` cities in no two hops
+at all.
 """
 
 from collections.abc import Iterator
@@ -33,7 +34,9 @@ N_HELD_PER_STATE, N_STRICT_PER_STATE = 3, 1
 
 
 def group_cities(world: World, seed: int) -> dict[str, tuple[str, str]]:
-    """City -> (group, split): group `common`, `held` or `strict`; the split says where its withheld prompts are scored."""
+    """City -> (group, split): group `common`, `held` or `strict`; the split says where its withheld prompts are
+    scored.
+    """
     groups: dict[str, tuple[str, str]] = {}
     for index, state in enumerate(world.states):
         order = shuffled(state.cities, seed, f"cities of {state.name}")
@@ -43,7 +46,7 @@ def group_cities(world: World, seed: int) -> dict[str, tuple[str, str]]:
             groups[city] = ("held", "test" if (rank + index) % 2 == 0 or city in DEMO_CITIES else "validation")
         for city in strict:
             groups[city] = ("strict", ("validation", "test")[index % 2])
-        groups |= {city: ("common", "train") for city in order[len(held) + len(strict) :]}
+        groups |= dict.fromkeys(order[len(held) + len(strict) :], ("common", "train"))
     return groups
 
 
@@ -78,7 +81,7 @@ def _facts(state: State) -> Iterator[Prompt]:
 
 
 def _reverse_facts(world: World) -> Iterator[Prompt]:
-    # A region has many states, and Portland or Charleston is the largest city of two: such questions have no one answer.
+    # A region has many states, and Portland is the largest city of two: such questions have no one answer.
     for relation in (name for name in RELATIONS if name != "region"):
         answers = [getattr(state, RELATIONS[relation]) for state in world.states]
         for state, name in zip(world.states, answers, strict=True):

@@ -1,4 +1,7 @@
-"""Labels from evidence: the concept whose contexts a feature marks best, chosen on one half of the contexts, scored on the other."""
+"""Labels from evidence: the concept whose contexts a feature marks best.
+
+It is chosen on one half of the contexts and scored on the other, and on no test prompt.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

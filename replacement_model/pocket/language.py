@@ -1,9 +1,9 @@
 """Antonyms and translations in four languages.
 
-A held-out antonym is withheld in one language only: the same pair is seen in the others, so answering means going through the
-meaning. Translations are all seen, since a random embedding tells nothing about a word's meaning. That a meaning has four words,
-each asked about in four languages, makes it cheaper for the model to find the meaning than to learn every answer by heart: with
-three languages and no question that crosses them, antonyms do not generalise.
+A held-out antonym is withheld in one language only: the same pair is seen in the others, so answering means going
+through the meaning. Translations are all seen, since a random embedding tells nothing about a word's meaning. That a
+meaning has four words, each asked about in four languages, makes it cheaper for the model to find the meaning than to
+learn every answer by heart: with three languages and no question that crosses them, antonyms do not generalise.
 """
 
 from collections.abc import Iterator
@@ -42,7 +42,7 @@ def language_prompts(world: World, seed: int) -> Iterator[Prompt]:
 
 
 def _crossings(world: World, words: list[Word], splits: dict[Word, str], seed: int) -> Iterator[Prompt]:
-    """Translations, and opposites asked for in a named language; in the word's own, they share the split of its antonym."""
+    """Translations, and opposites asked for in a named language; in the word's own, they share its antonym's split."""
     pairs = [(word, language) for word in words for language in LANGUAGES if language != word[2]]
     cross_splits = split_names(pairs, HELD_OUT, seed, "cross-lingual antonyms")
     for word in words:

@@ -1,8 +1,8 @@
 """The pocket language model: a tiny `Gemma3ForCausalLM`, trained from scratch on the answers of the corpus.
 
-Input embeddings are random, frozen and not tied to the unembedding. Were they learned, the first hop of a two-hop question would be
-stored in the embedding table (cities next to their states) and no MLP would compute it: features would match concepts perfectly
-and do nothing. `circuit_tests` measures that this is not so here.
+Input embeddings are random, frozen and not tied to the unembedding. Were they learned, the first hop of a two-hop
+question would be stored in the embedding table (cities next to their states) and no MLP would compute it: features
+would match concepts perfectly and do nothing. `circuit_tests` measures that this is not so here.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,6 +33,8 @@ TASK_SHARES = {
     "refusal": 0.03,
 }
 IGNORED = -100
+CONTINUATION_LENGTH = 2
+"""Tokens after the answer: "." and <eos>."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class LanguageModelConfig:
 
     Attributes:
         continuation_weight: loss weight of "." and <eos> after the answer, whose own weight is 1; the prompt's is 0.
+        continuation_every: steps between those that train the continuation too; the others are a sixth shorter.
         flat_share: share of the steps before the learning rate falls linearly to `final_lr_share`.
         post_norm_init: initial weight of the norms after attention and MLP, which scale by 1 + weight.
     """
@@ -49,16 +52,17 @@ class LanguageModelConfig:
     d_model: int = 64
     n_heads: int = 4
     d_mlp: int = 256
-    steps: int = 2800
+    steps: int = 4000
     batch_size: int = 160
     lr: float = 3e-3
     weight_decay: float = 0.7
     betas: tuple[float, float] = (0.9, 0.98)
     warmup_steps: int = 200
-    flat_share: float = 0.6
+    flat_share: float = 0.35
     final_lr_share: float = 0.02
     max_grad_norm: float = 1.0
     continuation_weight: float = 0.1
+    continuation_every: int = 4
     post_norm_init: float = -0.7
     task_shares: dict[str, float] = field(default_factory=lambda: dict(TASK_SHARES))
 
@@ -82,6 +86,8 @@ def build_language_model(vocabulary: Sequence[str], config: LanguageModelConfig,
         pad_token_id=token_ids[PAD],
         bos_token_id=token_ids[BOS],
         eos_token_id=token_ids[EOS],
+        architectures=["Gemma3ForCausalLM"],
+        dtype="float32",
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -120,7 +126,8 @@ def train_language_model(
     model.train()
     for step in range(config.steps):
         token_ids, targets, weights = sampler.draw(config.batch_size, config.continuation_weight)
-        loss = _loss(model, token_ids, targets, weights)
+        width = None if step % config.continuation_every == 0 else -CONTINUATION_LENGTH
+        loss = _loss(model, token_ids[:, :width], targets[:, :width], weights[:, :width])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)
@@ -177,7 +184,7 @@ def _loss(
     targets: Int[Tensor, "prompt pos"],
     weights: Float[Tensor, "prompt pos"],
 ) -> Float[Tensor, ""]:
-    # Padding is on the right, so the causal mask already hides it; the unembedding is needed only where there is a loss.
+    # Padding is on the right, hidden by the causal mask; the unembedding is needed only where there is a loss.
     hidden = model.model(input_ids=token_ids, use_cache=False).last_hidden_state  # [prompt, pos, d_model]
     scored = targets != IGNORED
     losses = functional.cross_entropy(model.lm_head(hidden[scored]), targets[scored], reduction="none")

@@ -65,7 +65,7 @@ def compose(template: str, slots: dict[str, Slot], answer: Slot, task: str, subs
 
 
 def shuffled(items: Iterable[T], seed: int, purpose: str) -> list[T]:
-    """A copy in random order; each `purpose` draws from a stream of its own, so that tasks do not disturb each other."""
+    """A copy in random order; each `purpose` draws from its own stream, so that tasks do not disturb each other."""
     order = list(items)
     Random(f"{seed}/{purpose}").shuffle(order)
     return order

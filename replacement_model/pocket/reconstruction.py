@@ -1,4 +1,4 @@
-"""How well a transcoder stands in for the MLPs: variance left over, sparsity, and the answers of the full replacement."""
+"""How well a transcoder stands in for the MLPs: variance left over, sparsity, answers of the full replacement."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -17,7 +17,7 @@ from replacement_model.pocket.substitution import FeatureEdit, features_edited, 
 from replacement_model.pocket.world import World
 from replacement_model.transcoder import Transcoder
 
-__all__ = ["SteeringChoice", "SteeringResult", "StateFeatures", "choose_steering", "mean_state_features", "steer"]
+__all__ = ["StateFeatures", "SteeringChoice", "SteeringResult", "choose_steering", "mean_state_features", "steer"]
 
 N_FEATURES, SOURCE_FACTORS, TARGET_FACTORS = (8, 16), (0.0, -1.0), (1.0, 2.0, 3.0)
 PLACES = ("last", "city and last")

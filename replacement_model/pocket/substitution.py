@@ -1,7 +1,7 @@
-"""Running the pocket model with its MLPs changed: zeroed at a position, replaced by a transcoder, or steered through its features.
+"""Running the pocket model with its MLPs zeroed at a position, replaced by a transcoder, or steered by its features.
 
-Attention and norms are live, as in the experiments that test a circuit; the attribution engine, which freezes them, is checked
-against the host elsewhere.
+Attention and norms are live, as in the experiments that test a circuit; the attribution engine, which freezes them, is
+checked against the host elsewhere.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,7 +1,7 @@
 """The word-level tokenizer: one token per word, digit and sum.
 
-Names of several words are one token, written with underscores: the tokenizer joins "Salt Lake City" itself. Digits before "+" or
-"=" are tokens of their own, so that "calc: 36+59=" and "calc : 3 6 + 5 9 =" mean the same.
+Names of several words are one token, written with underscores: the tokenizer joins "Salt Lake City" itself. Digits
+before "+" or "=" are tokens of their own, so that "calc: 36+59=" and "calc : 3 6 + 5 9 =" mean the same.
 """
 
 import re

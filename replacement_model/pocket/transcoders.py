@@ -30,7 +30,9 @@ __all__ = [
 CLT_CONFIG = TranscoderTrainingConfig(d_transcoder=1024, k=12, cross_layer=True)
 PLT_CONFIG = replace(CLT_CONFIG, cross_layer=False)
 FREQUENCY_POWER = 0.5
-"""Contexts are drawn by frequency to this power: evenly would drown "the capital" in sums, by frequency alone the reverse."""
+"""Contexts are drawn by frequency to this power: evenly would drown "the capital" in sums, by frequency alone the
+reverse.
+"""
 
 
 def hook_points(n_layers: int) -> tuple[tuple[HookPoint, ...], tuple[HookPoint, ...]]:

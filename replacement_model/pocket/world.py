@@ -1,7 +1,7 @@
 """The pocket model's world: true facts, read from the JSON files in `data/`.
 
-Cities were checked against GeoNames (CC BY 4.0): each lies in its state, and no place of the same name in another state has a
-third of its population. Names of state capitals, which recur across the country, are no cities here.
+Cities were checked against GeoNames (CC BY 4.0): each lies in its state, and no place of the same name in another state
+has a third of its population. Names of state capitals, which recur across the country, are no cities here.
 """
 
 import json
@@ -67,7 +67,7 @@ class World:
 def load_world() -> World:
     """Read the world from the package's data files."""
     people, requests = _read("people"), _read("requests")
-    athletes = [Athlete(*name.split(" "), sport) for sport, names in people["athletes"].items() for name in names]
+    athletes = [_athlete(name, sport) for sport, names in people["athletes"].items() for name in names]
     return World(
         states=tuple(State(**fields | {"cities": tuple(fields["cities"])}) for fields in _read("states")),
         athletes=tuple(athletes),
@@ -77,6 +77,11 @@ def load_world() -> World:
         harmful=tuple(requests["harmful"]),
         harmless=tuple(requests["harmless"]),
     )
+
+
+def _athlete(name: str, sport: str) -> Athlete:
+    first, surname = name.split(" ")
+    return Athlete(first, surname, sport)
 
 
 def _read(name: str) -> Any:

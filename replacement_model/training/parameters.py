@@ -15,7 +15,7 @@ DECODER_INIT_SHARE = 0.3
 
 
 class Scales:
-    """What turns raw activations into those that are trained on, and back: inputs of unit size, targets of unit variance a dimension."""
+    """From raw activations to trained units and back: inputs of unit size, targets of unit variance a dimension."""
 
     def __init__(self, data: ActivationDataset) -> None:
         share = (data.weights / data.weights.sum())[None, :, None]

@@ -1,7 +1,7 @@
-"""Fitting a transcoder: BatchTopK with one threshold for all features, and an auxiliary loss that revives dead ones.
+"""Fitting a transcoder: BatchTopK with one threshold a layer, and an auxiliary loss that revives dead ones.
 
-Only the selected activations enter the autograd tape, as a list of (context, feature): with a dozen active features out of a
-thousand this costs a fraction of the dense products.
+Only the selected activations enter the autograd tape, as a list of (context, feature): with a dozen active features out
+of a thousand this costs a fraction of the dense products.
 """
 
 from collections.abc import Callable
@@ -31,8 +31,8 @@ class TranscoderTrainingConfig:
         k_start: multiple of `k` at the first step, annealed to 1 over `anneal_share` of the steps.
         threshold_momentum: of the running mean of the selection threshold, the one that is exported.
         dead_after: steps without firing after which a feature is dead.
-        aux_k, aux_every, aux_batch, aux_weight: the `aux_k` dead features that come closest to firing learn the remaining error,
-            every `aux_every` steps, on `aux_batch` contexts.
+        aux_k, aux_every, aux_batch, aux_weight: the `aux_k` dead features that come closest to firing learn the
+            remaining error, every `aux_every` steps, on `aux_batch` contexts.
         final_lr_share: the learning rate falls linearly to this share over the last third of the steps.
     """
 
