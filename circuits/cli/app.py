@@ -56,10 +56,11 @@ for command in (trace, prune, export, info):
 app.add_typer(pocket, name="pocket")
 
 
-def _show_version(value: bool) -> None:
+def _show_version(value: bool) -> bool:
     if value:
         typer.echo(f"orrery {metadata.version('orrery-circuits')}")
         raise typer.Exit
+    return value
 
 
 @app.callback()

@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, no_type_check
 
 import typer
 
@@ -13,11 +13,14 @@ __all__ = ["DebugOption", "EdgeThresholdOption", "GraphArgument", "JsonOption", 
 _DEBUG = "orrery.debug"
 
 
+# Typer hands callbacks the context and parameter of a class other than it declares, so these are not checked.
+@no_type_check
 def debugging(context: typer.Context) -> bool:
     """Whether the command that ran in `context` was given `--debug`."""
     return bool(context.meta.get(_DEBUG))
 
 
+@no_type_check
 def _note_debug(context: typer.Context, value: bool) -> bool:
     context.meta[_DEBUG] = value
     if value:
@@ -26,6 +29,7 @@ def _note_debug(context: typer.Context, value: bool) -> bool:
     return value
 
 
+@no_type_check
 def _check_share(parameter: typer.CallbackParam, value: float | None) -> float | None:
     if value is not None and not 0.0 <= value <= 1.0:
         raise InputError(f"{parameter.opts[0]} must be between 0 and 1, it is {value:g}; 0.8 keeps four fifths")

@@ -1,5 +1,6 @@
 """Help and version answer at once, without loading anything that computes."""
 
+import functools
 import json
 import resource
 import subprocess
@@ -22,6 +23,7 @@ print(json.dumps(sorted(name.partition(".")[0] for name in sys.modules)), file=s
 """
 
 
+@functools.cache
 def run_probe(*arguments: str) -> tuple[str, str, set[str]]:
     command = [sys.executable, "-c", PROBE, json.dumps(arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)

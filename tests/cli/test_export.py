@@ -1,0 +1,74 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from circuits import load_circuit
+
+needs_dot = pytest.mark.skipif(shutil.which("dot") is None, reason="runs where Graphviz's dot is installed")
+SUFFIXES = {
+    "dot": [".dot"],
+    "json": [".json"],
+    "graphml": [".graphml"],
+    "csv": [".edges.csv", ".nodes.csv"],
+    "graph": [".safetensors"],
+    "svg": [".svg"],
+    "pdf": [".pdf"],
+    "png": [".png"],
+}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=needs_dot) if n in ("svg", "pdf", "png") else n for n in SUFFIXES]
+)
+def test_every_format_is_written_and_named(orrery, graph_file: Path, tmp_path: Path, name: str) -> None:
+    outcome = orrery("export", graph_file, "--to", name, "-o", tmp_path / "out", "--json")
+    expected = [str(tmp_path / "out" / f"graph{suffix}") for suffix in SUFFIXES[name]]
+    assert sorted(json.loads(outcome.stdout)["files"]) == expected
+    assert all(Path(path).stat().st_size > 100 for path in expected)
+    assert all(path in outcome.stderr.replace("\n", "") for path in expected)
+
+
+def test_the_ending_of_the_output_names_the_format(orrery, graph_file: Path, tmp_path: Path) -> None:
+    assert orrery("export", graph_file, "-o", tmp_path / "a.graphml").code == 0
+    assert (tmp_path / "a.graphml").read_text().startswith("<?xml")
+
+
+def test_without_output_the_file_lies_beside_the_graph(orrery, graph_file: Path) -> None:
+    orrery("export", graph_file, "--to", "dot")
+    assert graph_file.with_suffix(".dot").is_file()
+
+
+def test_a_circuit_keeps_its_thresholds_unless_told_otherwise(orrery, graph_file: Path, tmp_path: Path) -> None:
+    circuit, copy = tmp_path / "circuit.safetensors", tmp_path / "copy.safetensors"
+    orrery("prune", graph_file, "--node-threshold", "0.5", "-o", circuit)
+    orrery("export", circuit, "-o", copy)
+    assert load_circuit(copy).node_threshold == 0.5
+    orrery("export", circuit, "-o", copy, "--edge-threshold", "0.9")
+    assert (load_circuit(copy).node_threshold, load_circuit(copy).edge_threshold) == (0.8, 0.9)
+
+
+def test_no_format_is_refused(refuse, graph_file: Path) -> None:
+    refuse("export", graph_file, says="say what to write: --to")
+
+
+def test_an_unknown_format_is_refused(refuse, graph_file: Path) -> None:
+    refuse("export", graph_file, "--to", "svg,gif", says="unknown format .gif.; choose from")
+
+
+def test_a_format_that_contradicts_the_ending_is_refused(refuse, graph_file: Path, tmp_path: Path) -> None:
+    refuse(
+        "export", graph_file, "--to", "dot", "-o", tmp_path / "a.json", says="is one json file, --format asks for dot"
+    )
+
+
+def test_overwriting_the_input_is_refused(refuse, graph_file: Path) -> None:
+    before = graph_file.read_bytes()
+    refuse("export", graph_file, "--to", "graph", says="written over itself")
+    assert graph_file.read_bytes() == before
+
+
+def test_a_picture_without_graphviz_is_refused_before_anything_is_read(refuse, graph_file: Path, monkeypatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    refuse("export", graph_file, "--to", "svg", says="needs Graphviz.*install")
