@@ -12,7 +12,7 @@ PROMPT := the capital of the state containing Dallas is
 PYTEST_FLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format bench readme-picture graphviz clean distclean
+.PHONY: help demo test test-slow lint format bench readme graphviz clean distclean
 
 help:
 	@sed -n '1,4s/^# \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
@@ -65,8 +65,10 @@ format: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks
 
-readme-picture: $(VENV)/.runtime graphviz
-	@$(BIN)/orrery trace "$(PROMPT)" --output docs/images/dallas.svg
+# The README's example with its output, the help text and the picture, all made by the program.
+readme: $(VENV)/.runtime graphviz
+	@$(BIN)/orrery trace "$(PROMPT)" --output docs/images/dallas.svg >/dev/null
+	@$(BIN)/python docs/readme_blocks.py
 
 clean:
 	rm -rf $(OUT) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,12 @@
+import viz
+from circuits import attribute, prune, strongest_paths
+from replacement_model import ReplacementModel
+
+model = ReplacementModel.from_pretrained("pocket")
+graph = attribute(model, "the capital of the state containing Dallas is")
+circuit = prune(graph, node_threshold=0.8, edge_threshold=0.98)
+viz.graphviz(circuit).render("dallas", format="svg")
+
+print(f"{graph.targets[0].label} {graph.targets[0].weight:.2f}, replacement score {circuit.replacement_score:.2f}")
+for path in strongest_paths(circuit, count=3):
+    print(" -> ".join(graph.node_attributes(node)["label"] for node in path.nodes))
