@@ -124,7 +124,21 @@ class Transcoder:
 
     def encode(self, layer: int, x: Float[Tensor, "pos d_model"]) -> Float[Tensor, "pos d_transcoder"]:
         """Activations of the features of `layer`, where `x` is the model at the encoder's tap."""
-        return self._layer(layer).activation(self.pre_acts(layer, x))
+        return self.activate(layer, self.pre_acts(layer, x))
+
+    def activate(
+        self, layer: int, pre_acts: Float[Tensor, "pos d_transcoder"]
+    ) -> Float[Tensor, "pos d_transcoder"]:
+        """Activations of the features of `layer` from their pre-activations."""
+        return self._layer(layer).activation(pre_acts)
+
+    def encoder_rows(self, layer: int, feature_idx: Int[Tensor, "n"]) -> Float[Tensor, "n d_model"]:
+        """Encoder directions of features `feature_idx` of `layer`."""
+        return self._layer(layer).W_enc[feature_idx]
+
+    def encoder_biases(self, layer: int, feature_idx: Int[Tensor, "n"]) -> Float[Tensor, "n"]:
+        """Encoder biases of features `feature_idx` of `layer`."""
+        return self._layer(layer).b_enc[feature_idx]
 
     def decoder_rows(
         self, source_layer: int, feature_idx: Int[Tensor, "n"], write_layer: int

@@ -1,0 +1,194 @@
+"""Attribution: the exact linear graph of a prompt, from the targets back to the tokens (Ameisen et al. 2025)."""
+
+import platform
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from circuits.folding import fold
+from circuits.graph import Graph, GraphMetadata
+from circuits.memory import MemoryPlan, parse_bytes, plan_memory
+from circuits.rows import RowStore
+from circuits.sweep import SourceRows, Sweep
+from circuits.targets import SalientLogits, TargetRows, TargetSpec, feature_rows, resolve_targets, target_positions
+from circuits.writes import Writes
+from replacement_model import BooksError, InputError, ReplacementModel
+from replacement_model.capture import Capture
+from replacement_model.decomposition import Decomposition
+from replacement_model.prompt import Prompt
+
+__all__ = ["attribute"]
+
+RECORDED_PACKAGES = ("orrery-circuits", "torch", "transformers", "numpy", "numba", "safetensors")
+# The largest residual of the books that is rounding; beyond it the graph is wrong and is not returned.
+MAX_RESIDUAL = {torch.float32: 1e-5, torch.float64: 1e-9}
+
+
+def attribute(
+    model: ReplacementModel,
+    prompt: str | Sequence[int] | Tensor | Prompt,
+    targets: Sequence[TargetSpec] | SalientLogits | None = None,
+    *,
+    max_feature_nodes: int | None = None,
+    update_interval: int = 128,
+    memory_budget: str | int = "4GiB",
+    progress: Callable[[int, int], None] | None = None,
+) -> Graph:
+    """Trace a prompt: the direct effect of every feature, error and token on every feature and target.
+
+    Args:
+        model: the replacement model.
+        prompt: text, token ids, or a `Prompt` that was read before.
+        targets: what to explain: tokens (text or id), differences, directions, features (`circuits.targets`); None explains the
+            most probable next tokens, `SalientLogits()`.
+        max_feature_nodes: attribute at most this many features, the most influential; None attributes all active ones.
+        update_interval: features attributed between two rankings by influence. The selection depends on it, and on nothing else.
+        memory_budget: bytes that attribution may use beside the model, such as "4GiB"; sets the block size.
+        progress: called with (rows done, rows in all).
+
+    Returns:
+        The graph, deterministic for equal input, whose books close.
+
+    Raises:
+        InputError: prompt, targets or sizes cannot be used.
+        CaptureError: the host is not what its adapter says.
+        BooksError: some row's terms do not add up to the host's own value.
+
+    Example:
+        >>> model = ReplacementModel.from_pretrained("pocket")
+        >>> graph = attribute(model, "the capital of the state containing Dallas is")
+        >>> graph.targets[0].label
+        'Austin'
+    """
+    _check_sizes(max_feature_nodes, update_interval)
+    budget = parse_bytes(memory_budget)
+    read = prompt if isinstance(prompt, Prompt) else model.read_prompt(prompt)
+    capture = model.capture(read, target_positions(targets, len(read.token_ids)))
+    parts = model.decompose(capture, read.n_ignored_pos)
+    resolved = resolve_targets(model, capture, targets)
+    n_active = len(parts.features)
+    n_features = n_active if max_feature_nodes is None else min(max_feature_nodes, n_active)
+    n_rows = len(resolved.targets) + n_features
+    sweep, store = _prepare(model, capture, parts, resolved, n_rows, budget)
+    _attribute_rows(store, sweep, resolved.rows, np.full(len(resolved.targets), -1), resolved.pre_act, resolved.constant)
+    while store.n_features < n_features:
+        _report(progress, store, n_rows, resolved)
+        left = n_features - store.n_features
+        count = min(update_interval, left) if n_features < n_active else left
+        chosen = store.most_influential(count) if n_features < n_active else np.arange(n_active)
+        _attribute_rows(store, sweep, *_feature_batch(model, capture, parts, chosen))
+    _report(progress, store, n_rows, resolved)
+    settings = {
+        "max_feature_nodes": max_feature_nodes,
+        "update_interval": update_interval,
+        "host_dtype": str(model.host.dtype).removeprefix("torch."),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "device": str(model.host.device),
+        "n_active_features": n_active,
+        "prepended_token_id": read.prepended,
+    }
+    return _assemble(model, read, parts, resolved, store, settings)
+
+
+def _check_sizes(max_feature_nodes: int | None, update_interval: int) -> None:
+    if max_feature_nodes is not None and max_feature_nodes < 1:
+        raise InputError(f"max_feature_nodes must be at least 1 (or None for all), got {max_feature_nodes}")
+    if update_interval < 1:
+        raise InputError(f"update_interval must be at least 1, got {update_interval}")
+
+
+def _prepare(
+    model: ReplacementModel,
+    capture: Capture,
+    parts: Decomposition,
+    resolved: TargetRows,
+    n_rows: int,
+    budget: int,
+) -> tuple[Sweep, RowStore]:
+    """The sweep and the store of rows, within the memory budget."""
+    layers = fold(capture, model.transcoder)
+    n_active, n_rest = len(parts.features), (model.host.n_layers + 1) * capture.n_pos
+    item = capture.embed.element_size()
+    plan: MemoryPlan = plan_memory(
+        budget,
+        store_bytes=n_rows * (n_active + n_rest) * item + n_rows * (n_rows + n_rest) * (item + 4),
+        row_bytes=Writes.n_row_bytes(model.transcoder, parts),
+        target_bytes=Sweep.n_target_bytes(capture, layers, n_active),
+    )
+    writes = Writes(capture, model.transcoder, parts, cache=plan.cache_rows)
+    store = RowStore(resolved, parts.features.cpu().numpy(), writes.by_pos.cpu().numpy(), n_rest, n_rows)
+    return Sweep(capture, layers, writes, min(plan.block_size, n_rows)), store
+
+
+def _feature_batch(
+    model: ReplacementModel, capture: Capture, parts: Decomposition, chosen: Int[np.ndarray, "n"]
+) -> tuple[SourceRows, Int[np.ndarray, "n"], Tensor, Tensor]:
+    rows, _, constants = feature_rows(model, capture, parts.features[chosen])
+    return rows, chosen, parts.pre_acts[chosen], constants
+
+
+def _attribute_rows(
+    store: RowStore, sweep: Sweep, rows: SourceRows, chosen: Int[np.ndarray, "n"], pre_acts: Tensor, constants: Tensor
+) -> None:
+    first = store.start_batch(chosen, pre_acts.cpu().numpy(), constants.cpu().numpy())
+    for block in sweep.rows(rows):
+        store.fill(first, block)
+
+
+def _report(progress: Callable[[int, int], None] | None, store: RowStore, n_rows: int, resolved: TargetRows) -> None:
+    if progress is not None:
+        progress(store.n_features + len(resolved.targets), n_rows)
+
+
+def _assemble(
+    model: ReplacementModel,
+    read: Prompt,
+    parts: Decomposition,
+    resolved: TargetRows,
+    store: RowStore,
+    settings: dict,
+) -> Graph:
+    selected, adjacency, books = store.finish()
+    allowed = MAX_RESIDUAL[model.dtype]
+    if not books.residual <= allowed:
+        raise BooksError(
+            f"the books do not close: edges, constants and omitted terms miss the host's value by {books.residual:.2e} of their sum "
+            f"(allowed {allowed:.0e}); the adapter or the transcoder's declared hooks are wrong for this model"
+        )
+    features = parts.features.cpu().numpy()[selected]
+    return Graph(
+        metadata=GraphMetadata(
+            model_name=model.name,
+            transcoder_name=model.transcoder.name,
+            prompt=read.text,
+            model_revision=None if model.model_source is None else model.model_source.revision,
+            hashes=model.hashes,
+            settings=settings,
+            versions=_versions(),
+        ),
+        tokens=read.tokens,
+        token_ids=read.token_ids.numpy(),
+        n_layers=model.host.n_layers,
+        n_ignored_pos=read.n_ignored_pos,
+        features=features.astype(np.int32),
+        feature_acts=parts.feature_acts.cpu().numpy()[selected],
+        targets=resolved.targets,
+        adjacency=adjacency,
+        books=books,
+        fvu=parts.fvu,
+        feature_labels=tuple(model.labels.get(layer, idx) for layer, _, idx in features.tolist()),
+    )
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in RECORDED_PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found

@@ -1,0 +1,131 @@
+"""The host with attention patterns and norm denominators frozen on one prompt: every block an affine map (Ameisen et al. 2025).
+
+The maps here run forwards and are written from the pieces as they are; the attribution sweep has its own adjoint with gains and
+denominators folded in, so that each tests the other.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from replacement_model.host import Block, Host, Norm
+from replacement_model.transcoder import DecoderSite, EncoderTap
+
+__all__ = ["FrozenBlock", "FrozenModel"]
+
+ALL = slice(None)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrozenBlock:
+    """One layer on one prompt.
+
+    Attributes:
+        pattern: attention weights after the softmax, [head, destination, source].
+        *_scale: reciprocal denominators of the layer's norms, None where the norm is absent.
+
+    With `bias=False` each map is its linear part alone.
+    """
+
+    block: Block
+    pattern: Float[Tensor, "n_heads pos pos"]
+    attn_scale: Float[Tensor, "pos 1"]
+    mlp_scale: Float[Tensor, "pos 1"]
+    attn_post_scale: Float[Tensor, "pos 1"] | None
+    mlp_post_scale: Float[Tensor, "pos 1"] | None
+
+    def attn_out(self, resid_pre: Float[Tensor, "pos d_model"], bias: bool = True) -> Float[Tensor, "pos d_model"]:
+        """Output of the attention module, before any post-norm."""
+        block, dtype = self.block, resid_pre.dtype
+        norm = block.attn_norm.affine if bias else block.attn_norm.linear
+        values = norm(resid_pre, self.attn_scale) @ block.W_V.to(dtype).T  # [pos, n_kv_heads * d_head]
+        if bias and block.b_V is not None:
+            values = values + block.b_V.to(dtype)
+        values = values.unflatten(-1, (block.n_kv_heads, block.d_head))
+        per_head = values.repeat_interleave(block.n_heads // block.n_kv_heads, dim=1)  # [pos, n_heads, d_head]
+        mixed = torch.einsum("hij,jhd->ihd", self.pattern, per_head).flatten(1)
+        out = mixed @ block.W_O.to(dtype).T
+        return out + block.b_O.to(dtype) if bias and block.b_O is not None else out
+
+    def attn_write(self, resid_pre: Float[Tensor, "pos d_model"], bias: bool = True) -> Float[Tensor, "pos d_model"]:
+        """What attention adds to the residual stream."""
+        return self._post(self.block.attn_post_norm, self.attn_post_scale, self.attn_out(resid_pre, bias), bias)
+
+    def site_write(
+        self,
+        out: Float[Tensor, "n d_model"],
+        site: DecoderSite,
+        bias: bool = True,
+        positions: Int[Tensor, "n"] | slice = ALL,
+    ) -> Float[Tensor, "n d_model"]:
+        """What outputs at the decoder's site, at `positions`, add to the residual stream."""
+        if site is DecoderSite.POST_NORM or self.mlp_post_scale is None:
+            return out
+        return self._post(self.block.mlp_post_norm, self.mlp_post_scale[positions], out, bias)
+
+    def tap(
+        self, resid_mid: Float[Tensor, "pos d_model"], tap: EncoderTap, bias: bool = True
+    ) -> Float[Tensor, "pos d_model"]:
+        """The residual stream as the encoder reads it."""
+        norm = self.block.mlp_norm
+        if tap is EncoderTap.RESID_MID:
+            return resid_mid
+        if tap is EncoderTap.NORMALIZED:
+            return norm.centre(resid_mid) * self.mlp_scale
+        return norm.affine(resid_mid, self.mlp_scale) if bias else norm.linear(resid_mid, self.mlp_scale)
+
+    @staticmethod
+    def _post(
+        norm: Norm | None, scale: Float[Tensor, "n 1"] | None, x: Float[Tensor, "n d_model"], bias: bool
+    ) -> Float[Tensor, "n d_model"]:
+        if norm is None or scale is None:
+            return x
+        return norm.affine(x, scale) if bias else norm.linear(x, scale)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrozenModel:
+    """All layers on one prompt, and the frozen final norm."""
+
+    host: Host
+    blocks: tuple[FrozenBlock, ...]
+    final_scale: Float[Tensor, "pos 1"]
+
+    def unembed(
+        self, resid_post: Float[Tensor, "pos d_model"], positions: list[int]
+    ) -> Float[Tensor, "n d_vocab"]:
+        """Logits before any softcap at `positions`, from the last layer's residual stream."""
+        normed = self.host.final_norm.affine(resid_post[positions], self.final_scale[positions])
+        logits = normed @ self.host.W_U.to(normed.dtype).T
+        return logits if self.host.b_U is None else logits + self.host.b_U.to(normed.dtype)
+
+    def run(
+        self,
+        resid: Float[Tensor, "pos d_model"],
+        writes: Float[Tensor, "n_layers pos d_model"],
+        skips: tuple[Float[Tensor, "d_model d_model"] | None, ...],
+        tap: EncoderTap,
+        site: DecoderSite,
+    ) -> tuple[list[Float[Tensor, "pos d_model"]], Float[Tensor, "pos d_model"]]:
+        """The affine model from given outputs at the decoder's site; only attention and skips respond.
+
+        Args:
+            resid: token and position embeddings.
+            writes: what features, errors and biases write at each layer's decoder site, without the skip.
+            skips: skip matrix of each layer; it reads the encoder's tap.
+            tap: the encoder's tap.
+            site: the decoder's site.
+
+        Returns:
+            `resid_mid` of every layer, and the last `resid_post`.
+        """
+        resid_mids = []
+        for block, write, skip in zip(self.blocks, writes, skips, strict=True):
+            resid = resid + block.attn_write(resid)
+            resid_mids.append(resid)
+            if skip is not None:
+                write = write + block.tap(resid, tap) @ skip.T
+            resid = resid + block.site_write(write, site)
+        return resid_mids, resid

@@ -1,0 +1,39 @@
+"""Host adapters: from a Hugging Face model to the pieces that the engine needs, one small function an architecture."""
+
+from collections.abc import Callable
+
+from torch import nn
+
+from replacement_model.errors import UnsupportedModelError
+from replacement_model.host.gemma import gemma_host
+from replacement_model.host.gpt2 import gpt2_host
+from replacement_model.host.llama import llama_host
+from replacement_model.host.pieces import Block, Host, Norm
+
+__all__ = ["ADAPTERS", "Block", "Host", "Norm", "adapt"]
+
+ADAPTERS: dict[str, Callable[[nn.Module], Host]] = {
+    "Gemma2ForCausalLM": gemma_host,
+    "Gemma3ForCausalLM": gemma_host,
+    "GPT2LMHeadModel": gpt2_host,
+    "LlamaForCausalLM": llama_host,
+    "Qwen3ForCausalLM": llama_host,
+}
+
+
+def adapt(model: nn.Module) -> Host:
+    """The pieces of a Hugging Face causal language model.
+
+    Raises:
+        UnsupportedModelError: no adapter for its class, or a config attribute that the adapter does not know.
+    """
+    name = type(model).__name__
+    if name not in ADAPTERS:
+        known = ", ".join(sorted(ADAPTERS))
+        raise UnsupportedModelError(f"no host adapter for {name}; there are adapters for {known} (docs/host-adapters.md)")
+    try:
+        return ADAPTERS[name](model)
+    except AttributeError as error:
+        raise UnsupportedModelError(
+            f"{name} is not laid out as its adapter expects ({error}); this transformers release may have changed it"
+        ) from error

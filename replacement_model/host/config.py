@@ -1,0 +1,58 @@
+"""Which config attributes an adapter knows: one that it does not know may change the arithmetic, so it is refused."""
+
+from collections.abc import Collection
+from typing import Any
+
+from transformers import PretrainedConfig
+
+from replacement_model.errors import UnsupportedModelError
+
+__all__ = ["DECODER_CONFIG", "check_config"]
+
+# Read by the pieces, or acting only inside the MLP, the attention pattern or training; true of every decoder of the Llama family.
+DECODER_CONFIG = frozenset(
+    "attention_bias attention_dropout bos_token_id eos_token_id pad_token_id head_dim hidden_act hidden_activation hidden_size "
+    "initializer_range intermediate_size layer_types max_position_embeddings max_window_layers mlp_bias num_attention_heads "
+    "num_hidden_layers num_key_value_heads pretraining_tp rms_norm_eps rope_parameters rope_scaling rope_theta sliding_window "
+    "tie_word_embeddings use_cache use_sliding_window vocab_size".split()
+)
+# Set by transformers or by tools that save checkpoints; no effect on the forward pass of a decoder in evaluation mode.
+BOOKKEEPING = frozenset(
+    "_attn_implementation _attn_implementation_autoset _commit_hash _experts_implementation _name_or_path attn_implementation auto_map "
+    "cross_attention_hidden_size decoder_start_token_id dtype finetuning_task forced_bos_token_id forced_eos_token_id "
+    "is_decoder n_ctx prefix pruned_heads sep_token_id task_specific_params tf_legacy_loss tokenizer_class torch_dtype "
+    "torchscript use_bfloat16 unsloth_version unsloth_fixed".split()
+)
+# Attributes that are fine only at one value, because any other adds a path that the engine does not follow.
+REQUIRED: dict[str, tuple[Any, ...]] = {
+    "use_bidirectional_attention": (False, None),
+    "add_cross_attention": (False, None),
+    "is_encoder_decoder": (False, None),
+}
+# Defaults of generation that transformers 4.57 writes into every config.
+GENERATION = frozenset(
+    "bad_words_ids begin_suppress_tokens diversity_penalty do_sample early_stopping encoder_no_repeat_ngram_size "
+    "exponential_decay_length_penalty length_penalty max_length min_length no_repeat_ngram_size num_beam_groups num_beams "
+    "num_return_sequences output_scores remove_invalid_values repetition_penalty return_dict_in_generate suppress_tokens "
+    "temperature tie_encoder_decoder top_k top_p typical_p".split()
+)
+
+
+def check_config(config: PretrainedConfig, known: Collection[str]) -> None:
+    """Refuse a config that holds an attribute outside `known`, or a required one at another value.
+
+    Raises:
+        UnsupportedModelError: names the attribute and its value.
+    """
+    values = config.to_dict()
+    for name, allowed in REQUIRED.items():
+        if values.get(name) not in (*allowed,):
+            raise UnsupportedModelError(f"{config.model_type}: {name} = {values[name]!r} is not supported, expected {allowed[0]}")
+    fine = set(PretrainedConfig().to_dict()) | BOOKKEEPING | GENERATION | set(REQUIRED) | set(known)
+    unknown = sorted(set(values) - fine)
+    if unknown:
+        listed = ", ".join(f"{name} = {values[name]!r}" for name in unknown)
+        raise UnsupportedModelError(
+            f"{config.model_type}: the adapter does not know the config attribute(s) {listed}; "
+            "if they do not change the forward pass, add them to the adapter's known attributes"
+        )

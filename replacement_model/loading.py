@@ -1,0 +1,79 @@
+"""A Hugging Face causal language model from a folder: strict where transformers only warns, quiet where it chats."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from replacement_model.errors import UnsupportedModelError, WeightsError
+
+__all__ = ["load_host_model", "load_tokenizer"]
+
+
+def load_host_model(folder: Path, dtype: torch.dtype | None) -> nn.Module:
+    """The model in `folder`, from safetensors alone and without running code from it; `dtype` None keeps the files' dtype.
+
+    Raises:
+        WeightsError: files are missing, damaged, of other shapes than the config says, or hold tensors that fit nowhere.
+        UnsupportedModelError: transformers does not know the architecture.
+    """
+    if not (folder / "config.json").is_file():
+        raise WeightsError(f"{folder} has no config.json; expected a Hugging Face checkpoint")
+    if not any(folder.glob("*.safetensors")):
+        raise WeightsError(f"{folder} has no safetensors file; expected a Hugging Face checkpoint in that format")
+    try:
+        with _quiet_transformers():
+            model, report = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=dtype or "auto", use_safetensors=True, output_loading_info=True, local_files_only=True
+            )
+    except SafetensorError as error:
+        raise WeightsError(f"{folder}: damaged or incomplete safetensors ({error}); download it again") from error
+    except (OSError, RuntimeError) as error:
+        raise WeightsError(f"{folder} cannot be loaded ({_first_line(error)}); check the checkpoint") from error
+    except (ValueError, KeyError) as error:
+        raise UnsupportedModelError(f"{folder}: transformers cannot load this model ({_first_line(error)})") from error
+    for what in ("missing_keys", "mismatched_keys", "unexpected_keys"):
+        if report.get(what):
+            names = ", ".join(sorted(map(str, report[what]))[:3])
+            raise WeightsError(f"{folder}: {what.replace('_', ' ')} ({names}); the weights do not belong to this config.json")
+    return model
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase | None:
+    """The tokenizer in `folder`, None if it has none.
+
+    Raises:
+        WeightsError: its files are damaged.
+    """
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json", "tokenizer.model")):
+        return None
+    try:
+        with _quiet_transformers():
+            return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"{folder}: the tokenizer cannot be loaded ({_first_line(error)})") from error
+
+
+@contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """No progress bars and no warnings while loading: what they would say is checked here."""
+    level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity(logging.ERROR)
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
