@@ -18,8 +18,9 @@ class Activation:
     """One layer's nonlinearity.
 
     Attributes:
-        kind: `relu`; `jumprelu`, h * (h > threshold), strict; `topk`, the k largest of relu(h) at each position; `batchtopk`, the
-            k * n_pos largest over all positions (trained so; at inference a jumprelu with its running threshold is usual).
+        kind: `relu`; `jumprelu`, h * (h > threshold), strict; `topk`, the k largest of relu(h) at each position;
+            `batchtopk`, the k * n_pos largest over all positions (trained so; at inference a jumprelu with its running
+            threshold is usual).
         threshold: (d_transcoder,), in units of the pre-activation; only for `jumprelu`.
         k: only for `topk` and `batchtopk`.
 

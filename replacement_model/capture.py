@@ -1,7 +1,7 @@
 """One forward pass of the host, everything that the attribution needs of it, and the proof that it was understood.
 
-Every block is rebuilt from the captured pieces and compared with what the host itself computed. An unforeseen quirk of an
-architecture, or a new transformers release that moves something, is therefore an error that names the layer.
+Every block is rebuilt from the captured pieces and compared with what the host itself computed. An unforeseen quirk of
+an architecture, or a new transformers release that moves something, is therefore an error that names the layer.
 """
 
 from collections.abc import Iterator
@@ -40,7 +40,8 @@ class Capture:
         resid_pre, resid_mid: residual stream before attention, and between attention and MLP.
         mlp_out, mlp_write: the MLP module's output, and what it adds to the residual stream.
         resid_final: the residual stream after the last layer.
-        attn_rounding, mlp_rounding: host value minus rebuilt value at each write, for hosts in bfloat16 or float16; else None.
+        attn_rounding, mlp_rounding: host value minus rebuilt value at each write, for hosts in bfloat16 or float16;
+            else None.
         logit_positions: where logits were read.
         logits: the host's logits there, before any softcap.
         probabilities: softmax of the host's logits after the softcap.
@@ -98,7 +99,9 @@ def capture(host: Host, token_ids: Int[Tensor, "pos"], logit_positions: tuple[in
             final = stack.enter_context(_recording_input(host.final_norm.module))
             logits = _logits(host, token_ids, logit_positions)
         if not bool(torch.isfinite(logits).all()):
-            raise CaptureError("the host's logits are not finite: its weights hold NaN or overflow; check the checkpoint")
+            raise CaptureError(
+                "the host's logits are not finite: its weights hold NaN or overflow; check the checkpoint"
+            )
         if native is not None:
             _compare("logits with norms in float64", native, logits, TOLERANCES[torch.float32])
         return _assemble(host, token_ids, logit_positions, [_Record(**record) for record in records], final[0], logits)
@@ -134,7 +137,9 @@ def _recording(block: Block) -> Iterator[dict[str, Tensor]]:
 
     def save_attn(module: nn.Module, args: tuple, output: tuple) -> None:
         if not isinstance(output, tuple) or len(output) < 2 or output[1] is None:
-            raise CaptureError(f"{type(module).__name__} does not return its attention pattern; eager attention is needed")
+            raise CaptureError(
+                f"{type(module).__name__} does not return its attention pattern; eager attention is needed"
+            )
         record["attn_out"], record["pattern"] = output[0][0], output[1][0]
 
     def save_resid_mid(module: nn.Module, args: tuple) -> None:
@@ -226,7 +231,9 @@ def _freeze(block: Block, record: _Record) -> FrozenBlock:
 def _check_block(layer: int, frozen: FrozenBlock, record: _Record, tolerance: float) -> None:
     above = record.pattern.triu(1).abs().max() if record.pattern.shape[-1] > 1 else record.pattern.new_zeros(())
     if float(above) > 0:
-        raise CaptureError(f"layer {layer}: the attention pattern looks ahead ({float(above):.3g}); only causal models are traced")
+        raise CaptureError(
+            f"layer {layer}: the attention pattern looks ahead ({float(above):.3g}); only causal models are traced"
+        )
     _compare(f"layer {layer}: attn_out", record.attn_out, frozen.attn_out(record.resid_pre), tolerance)
     norm = frozen.block.mlp_norm
     _compare(f"layer {layer}: mlp_in", record.mlp_in, norm.affine(record.resid_mid, frozen.mlp_scale), tolerance)

@@ -1,10 +1,10 @@
 """Temporary changes to a host model; each undoes exactly what it did, also after an error."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from replacement_model.host import Host, Norm
 
@@ -55,8 +55,8 @@ def native_norms(host: Host) -> Iterator[None]:
                 module.forward = forward
 
 
-def _as_forward(norm: Norm):
-    def forward(x):
+def _as_forward(norm: Norm) -> Callable[[Tensor], Tensor]:
+    def forward(x: Tensor) -> Tensor:
         return norm(x)
 
     return forward

@@ -1,4 +1,4 @@
-"""A prompt's MLP outputs as the transcoder explains them: active features, constants, and the error that makes it exact."""
+"""A prompt's MLP outputs as the transcoder explains them: active features, constants, and the error that is left."""
 
 from dataclasses import dataclass
 
@@ -23,7 +23,8 @@ class Decomposition:
         feature_acts, pre_acts: their activations and pre-activations.
         errors: zero at ignored positions.
         constants: b_dec; at ignored positions all that is written there but the skip, which stays a live path.
-        fvu: per layer, errors' energy over the output's variance at positions that are not ignored; NaN without a transcoder.
+        fvu: per layer, errors' energy over the output's variance at positions that are not ignored; NaN without a
+            transcoder.
         n_ignored_pos: leading positions without features.
     """
 

@@ -1,7 +1,7 @@
-"""The host with attention patterns and norm denominators frozen on one prompt: every block an affine map (Ameisen et al. 2025).
+"""The host with attention patterns and norm denominators frozen on one prompt: blocks are affine (Ameisen et al. 2025).
 
-The maps here run forwards and are written from the pieces as they are; the attribution sweep has its own adjoint with gains and
-denominators folded in, so that each tests the other.
+The maps here run forwards and are written from the pieces as they are; the attribution sweep has its own adjoint with
+gains and denominators folded in, so that each tests the other.
 """
 
 from dataclasses import dataclass
@@ -93,9 +93,7 @@ class FrozenModel:
     blocks: tuple[FrozenBlock, ...]
     final_scale: Float[Tensor, "pos 1"]
 
-    def unembed(
-        self, resid_post: Float[Tensor, "pos d_model"], positions: list[int]
-    ) -> Float[Tensor, "n d_vocab"]:
+    def unembed(self, resid_post: Float[Tensor, "pos d_model"], positions: list[int]) -> Float[Tensor, "n d_vocab"]:
         """Logits before any softcap at `positions`, from the last layer's residual stream."""
         normed = self.host.final_norm.affine(resid_post[positions], self.final_scale[positions])
         logits = normed @ self.host.W_U.to(normed.dtype).T

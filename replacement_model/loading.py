@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -17,10 +18,10 @@ __all__ = ["load_host_model", "load_tokenizer"]
 
 
 def load_host_model(folder: Path, dtype: torch.dtype | None) -> nn.Module:
-    """The model in `folder`, from safetensors alone and without running code from it; `dtype` None keeps the files' dtype.
+    """The model in `folder`, from safetensors alone, running no code from it; `dtype` None keeps the files' dtype.
 
     Raises:
-        WeightsError: files are missing, damaged, of other shapes than the config says, or hold tensors that fit nowhere.
+        WeightsError: files are missing, damaged, not of the config's shapes, or hold tensors that fit nowhere.
         UnsupportedModelError: transformers does not know the architecture.
     """
     if not (folder / "config.json").is_file():
@@ -29,7 +30,7 @@ def load_host_model(folder: Path, dtype: torch.dtype | None) -> nn.Module:
         raise WeightsError(f"{folder} has no safetensors file; expected a Hugging Face checkpoint in that format")
     try:
         with _quiet_transformers():
-            model, report = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 folder, dtype=dtype or "auto", use_safetensors=True, output_loading_info=True, local_files_only=True
             )
     except SafetensorError as error:
@@ -38,10 +39,13 @@ def load_host_model(folder: Path, dtype: torch.dtype | None) -> nn.Module:
         raise WeightsError(f"{folder} cannot be loaded ({_first_line(error)}); check the checkpoint") from error
     except (ValueError, KeyError) as error:
         raise UnsupportedModelError(f"{folder}: transformers cannot load this model ({_first_line(error)})") from error
+    model, report = loaded
     for what in ("missing_keys", "mismatched_keys", "unexpected_keys"):
         if report.get(what):
             names = ", ".join(sorted(map(str, report[what]))[:3])
-            raise WeightsError(f"{folder}: {what.replace('_', ' ')} ({names}); the weights do not belong to this config.json")
+            raise WeightsError(
+                f"{folder}: {what.replace('_', ' ')} ({names}); the weights do not belong to this config.json"
+            )
     return model
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -79,7 +80,8 @@ class ReplacementModel:
 
         Args:
             model: a local folder, a name on the Hugging Face hub (`owner/name[@revision]`), or "pocket".
-            transcoder: a local folder or `owner/name[//folder][@revision]`; for the pocket model "clt" (the default) or "plt".
+            transcoder: a local folder or `owner/name[//folder][@revision]`; for the pocket model "clt" (the default) or
+                "plt".
             dtype: of the host; None keeps the checkpoint's.
             device: where to run; None is the CPU.
 
@@ -111,7 +113,8 @@ class ReplacementModel:
         """The model's name, for the graph's header."""
         if self.model_source is not None:
             return self.model_source.name
-        return str(self.host.model.config._name_or_path) or type(self.host.model).__name__
+        config: Any = self.host.model.config
+        return str(config._name_or_path) or type(self.host.model).__name__
 
     @cached_property
     def hashes(self) -> dict[str, str]:
@@ -185,5 +188,7 @@ def _locate_transcoder(model_name: str, transcoder: str | Path | None) -> Source
         if key in TRANSCODER_DIRS:
             return Source(f"pocket/{key}", TRANSCODER_DIRS[key])
     if transcoder is None:
-        raise InputError(f"no transcoder given for {model_name!r}; name a folder or a repository that holds one trained on it")
+        raise InputError(
+            f"no transcoder given for {model_name!r}; name a folder or a repository that holds one trained on it"
+        )
     return locate(transcoder, TRANSCODER_FILES)

@@ -58,7 +58,7 @@ def read_prompt(
     wrong = [token_id for token_id in ids if not 0 <= token_id < d_vocab]
     if wrong:
         raise InputError(
-            f"token id {wrong[0]} is outside the model's vocabulary (0 to {d_vocab - 1}); is this the model's own tokenizer?"
+            f"token id {wrong[0]} is outside the model's vocabulary (0 to {d_vocab - 1}); use the model's own tokenizer"
         )
     special, prepended = _special_ids(tokenizer), None
     if prepend and special and ids[0] not in special:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HFValidationError, HfHubHTTPError, LocalEntryNotFoundError
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from replacement_model.errors import InputError
 from replacement_model.formats.files import sha256
@@ -27,7 +27,7 @@ class Source:
 
 
 def locate(name: str | Path, patterns: tuple[str, ...]) -> Source:
-    """The local folder for `name`: a path, or `owner/repository[//folder][@revision]` on the hub (cached, or downloaded).
+    """The local folder for `name`: a path, or `owner/repository[//folder][@revision]` on the hub.
 
     Raises:
         InputError: there is no such folder, and the hub has no such repository or cannot be reached.

@@ -2,9 +2,10 @@
 
 Orientation, here and everywhere after loading (files are converted once, by `replacement_model.formats`):
 
-    W_enc (d_transcoder, d_model)    W_dec (d_transcoder, n_out, d_model)    W_skip (d_model, d_model), used x @ W_skip.T
+    W_enc (d_transcoder, d_model)    W_dec (d_transcoder, n_out, d_model)    W_skip (d_model, d_model), x @ W_skip.T
 
-Output `j` of a cross-layer transcoder at layer `l` writes to layer `l + j`, n_out = n_layers - l; a per-layer one has n_out = 1.
+Output `j` of a cross-layer transcoder at layer `l` writes to layer `l + j`, n_out = n_layers - l; a per-layer one has
+n_out = 1.
 """
 
 from collections.abc import Callable
@@ -22,7 +23,10 @@ __all__ = ["DecoderSite", "EncoderTap", "Transcoder", "TranscoderLayer"]
 
 
 class EncoderTap(Enum):
-    """What the encoder reads: the residual stream before the MLP's norm, that norm without its gain, or with it (the MLP's input)."""
+    """What the encoder reads: the residual stream before the MLP's norm, or that norm without or with its gain.
+
+    With its gain, it is the MLP's input.
+    """
 
     RESID_MID = "resid_mid"
     NORMALIZED = "normalized"
@@ -30,7 +34,7 @@ class EncoderTap(Enum):
 
 
 class DecoderSite(Enum):
-    """What the decoder reconstructs: the MLP's own output, or that after the post-norm (what is added to the residual stream).
+    """What the decoder reconstructs: the MLP's own output, or that after the post-norm (added to the residual stream).
 
     The two are the same in a model that has no norm after its MLP.
     """
@@ -126,9 +130,7 @@ class Transcoder:
         """Activations of the features of `layer`, where `x` is the model at the encoder's tap."""
         return self.activate(layer, self.pre_acts(layer, x))
 
-    def activate(
-        self, layer: int, pre_acts: Float[Tensor, "pos d_transcoder"]
-    ) -> Float[Tensor, "pos d_transcoder"]:
+    def activate(self, layer: int, pre_acts: Float[Tensor, "pos d_transcoder"]) -> Float[Tensor, "pos d_transcoder"]:
         """Activations of the features of `layer` from their pre-activations."""
         return self._layer(layer).activation(pre_acts)
 

@@ -1,9 +1,9 @@
 """circuit-tracer's transcoder layout: `config.yaml` beside one or two safetensors files a layer.
 
-Per layer (`model_kind: transcoder_set`), `layer_{i}.safetensors`: W_enc (F, d), W_dec (F, d), b_enc, b_dec, and optionally
-`activation_function.threshold` (F), `W_skip` (d_out, d_in), a scalar `k`. Cross-layer (`cross_layer_transcoder`),
-`W_enc_{i}.safetensors`: `W_enc_{i}`, `b_enc_{i}`, `b_dec_{i}`, optionally `threshold_{i}`; `W_dec_{i}.safetensors`:
-`W_dec_{i}` (F, n_layers - i, d). No threshold means ReLU.
+Per layer (`model_kind: transcoder_set`), `layer_{i}.safetensors`: W_enc (F, d), W_dec (F, d), b_enc, b_dec, and
+optionally `activation_function.threshold` (F), `W_skip` (d_out, d_in), a scalar `k`. Cross-layer
+(`cross_layer_transcoder`), `W_enc_{i}.safetensors`: `W_enc_{i}`, `b_enc_{i}`, `b_dec_{i}`, optionally `threshold_{i}`;
+`W_dec_{i}.safetensors`: `W_dec_{i}` (F, n_layers - i, d). No threshold means ReLU.
 """
 
 import re
@@ -67,7 +67,9 @@ def _read_config(path: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise WeightsError(f"{path} must hold a mapping of settings")
     if "transcoders" in config:
-        raise WeightsError(f"{path} lists files elsewhere ('transcoders'); put layer_{{i}}.safetensors beside it instead")
+        raise WeightsError(
+            f"{path} lists files elsewhere ('transcoders'); put layer_{{i}}.safetensors beside it instead"
+        )
     return config
 
 
@@ -83,7 +85,9 @@ def _layer_files(folder: Path, stem: str) -> list[Path]:
     found = {int(match[1]): path for path in folder.iterdir() if (match := pattern.fullmatch(path.name))}
     missing = [index for index in range(len(found)) if index not in found]
     if missing or not found:
-        raise WeightsError(f"{folder}: {stem}{missing[0] if missing else 0}.safetensors is missing; the set is incomplete")
+        raise WeightsError(
+            f"{folder}: {stem}{missing[0] if missing else 0}.safetensors is missing; the set is incomplete"
+        )
     return [found[index] for index in range(len(found))]
 
 
@@ -143,11 +147,13 @@ def _stack(biases: list[Tensor], folder: Path) -> Tensor:
 
 
 def _check_declared(config: dict[str, Any], layers: tuple[TranscoderLayer, ...]) -> None:
-    found = {
+    found: dict[str, set[Any]] = {
         "d_transcoder": {layer.d_transcoder for layer in layers},
         "skip": {layer.W_skip is not None for layer in layers},
         "activation_kind": {layer.activation.kind for layer in layers},
     }
     for key, values in found.items():
         if key in config and {config[key]} != values:
-            raise WeightsError(f"config.yaml says {key}: {config[key]}, the tensors say {sorted(map(str, values))}")
+            raise WeightsError(
+                f"config.yaml says {key}: {config[key]}, the tensors say {sorted(str(value) for value in values)}"
+            )

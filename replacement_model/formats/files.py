@@ -30,7 +30,9 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} cannot be read ({error}); it is damaged or incomplete, download it again") from error
+        raise WeightsError(
+            f"{path} cannot be read ({error}); it is damaged or incomplete, download it again"
+        ) from error
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise WeightsError(f"{path}: tensor {name!r} holds NaN or infinite values; the file cannot be used")
@@ -75,7 +77,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o644)
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError as error:
         raise InputError(f"cannot write {path} ({error.strerror}); choose another output folder") from error
     finally:

@@ -55,7 +55,9 @@ def load_orrery(folder: Path) -> Transcoder:
     config, tensors = read_json(folder / CONFIG_NAME), read_safetensors(folder / TENSORS_NAME)
     if config.get("schema_version") != SCHEMA_VERSION:
         version = config.get("schema_version")
-        raise WeightsError(f"{folder} has transcoder schema {version}, this version reads {SCHEMA_VERSION}; update orrery")
+        raise WeightsError(
+            f"{folder} has transcoder schema {version}, this version reads {SCHEMA_VERSION}; update orrery"
+        )
     try:
         layers = tuple(_layer(tensors, index, spec) for index, spec in enumerate(config["activations"]))
         return Transcoder(

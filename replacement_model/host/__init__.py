@@ -30,7 +30,9 @@ def adapt(model: nn.Module) -> Host:
     name = type(model).__name__
     if name not in ADAPTERS:
         known = ", ".join(sorted(ADAPTERS))
-        raise UnsupportedModelError(f"no host adapter for {name}; there are adapters for {known} (docs/host-adapters.md)")
+        raise UnsupportedModelError(
+            f"no host adapter for {name}; there are adapters for {known} (docs/host-adapters.md)"
+        )
     try:
         return ADAPTERS[name](model)
     except AttributeError as error:

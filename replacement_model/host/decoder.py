@@ -1,9 +1,10 @@
-"""Pieces of the decoder layout that Llama began and most families share: `model.layers`, `self_attn`, `mlp`, RMSNorms."""
+"""Pieces of the decoder layout that Llama began and most families share: `model.layers`, `self_attn`, `mlp`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import nn
+from transformers import PretrainedConfig
 
 from replacement_model.host.pieces import Block, Host, Norm
 
@@ -28,7 +29,7 @@ def rms_norm(module: nn.Module, eps: float, gain_offset: float = 0.0) -> Norm:
 def decoder_host(
     model: nn.Module, norms: Callable[[nn.Module], BlockNorms], final_norm: Norm, embed_scale: float = 1.0
 ) -> Host:
-    """The pieces of a `...ForCausalLM` with separate value and output projections; `norms` finds the norms of a layer."""
+    """The pieces of a `...ForCausalLM` with separate value projections; `norms` finds the norms of a layer."""
     config = model.config
     decoder = model.model
     return Host(
@@ -43,7 +44,7 @@ def decoder_host(
     )
 
 
-def _block(layer: nn.Module, norms: BlockNorms, config) -> Block:
+def _block(layer: nn.Module, norms: BlockNorms, config: PretrainedConfig) -> Block:
     value, output = layer.self_attn.v_proj, layer.self_attn.o_proj
     return Block(
         module=layer,

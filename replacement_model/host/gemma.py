@@ -1,17 +1,17 @@
-"""Gemma 2 and Gemma 3 (text): four RMSNorms a layer with gain 1 + weight, embeddings times sqrt(d_model), optional softcap."""
+"""Gemma 2 and Gemma 3 (text): four RMSNorms a layer with gain 1 + weight, embeddings times sqrt(d_model), softcaps."""
 
 from torch import nn
 
-from replacement_model.host.config import DECODER_CONFIG, check_config
+from replacement_model.host.config import DECODER_CONFIG, check_config, names
 from replacement_model.host.decoder import BlockNorms, decoder_host, rms_norm
 from replacement_model.host.pieces import Host
 
 __all__ = ["gemma_host"]
 
 # Attention softcaps, scalings, layer kinds and local RoPE act only inside the pattern; the final softcap is in Host.
-GEMMA_CONFIG = DECODER_CONFIG | frozenset(
-    "_sliding_window_pattern attn_logit_softcapping final_logit_softcapping query_pre_attn_scalar rope_local_base_freq "
-    "sliding_window_pattern cache_implementation".split()
+GEMMA_CONFIG = DECODER_CONFIG | names(
+    "_sliding_window_pattern attn_logit_softcapping cache_implementation final_logit_softcapping "
+    "query_pre_attn_scalar rope_local_base_freq sliding_window_pattern"
 )
 
 

@@ -2,16 +2,16 @@
 
 from torch import nn
 
-from replacement_model.host.config import check_config
+from replacement_model.host.config import check_config, names
 from replacement_model.host.pieces import Block, Host, Norm
 
 __all__ = ["gpt2_host"]
 
-GPT2_CONFIG = frozenset(
-    "activation_function attn_pdrop bos_token_id embd_pdrop eos_token_id initializer_range layer_norm_epsilon n_embd n_head n_inner "
-    "n_layer n_positions pad_token_id reorder_and_upcast_attn resid_pdrop scale_attn_by_inverse_layer_idx scale_attn_weights "
-    "summary_activation summary_first_dropout summary_proj_to_labels summary_type summary_use_proj tie_word_embeddings "
-    "use_cache vocab_size".split()
+GPT2_CONFIG = names(
+    "activation_function attn_pdrop bos_token_id embd_pdrop eos_token_id initializer_range layer_norm_epsilon n_embd "
+    "n_head n_inner n_layer n_positions pad_token_id reorder_and_upcast_attn resid_pdrop "
+    "scale_attn_by_inverse_layer_idx scale_attn_weights summary_activation summary_first_dropout "
+    "summary_proj_to_labels summary_type summary_use_proj tie_word_embeddings use_cache vocab_size"
 )
 
 

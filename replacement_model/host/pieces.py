@@ -1,7 +1,7 @@
 """What the engine needs to know of a host model: where its norms, value, output, embedding and unembedding weights are.
 
-An adapter (one small file an architecture) returns a `Host`. Nothing here computes anything but norms: the capture rebuilds
-every block from these pieces and compares it with the host, so a wrong piece is an error, never a wrong graph.
+An adapter (one small file an architecture) returns a `Host`. Nothing here computes anything but norms: the capture
+rebuilds every block from these pieces and compares it with the host, so a wrong piece is an error, never a wrong graph.
 """
 
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Norm:
 
     def gain(self, dtype: torch.dtype) -> Float[Tensor, "d_model"]:
         """The gain, computed in `dtype`."""
-        weight: Tensor = self.module.weight.detach().to(dtype)  # type: ignore[operator,union-attr]
+        weight: Tensor = self.module.weight.detach().to(dtype)
         return weight + self.gain_offset if self.gain_offset else weight
 
     def bias(self, dtype: torch.dtype) -> Float[Tensor, "d_model"] | None:
