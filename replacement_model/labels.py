@@ -21,7 +21,7 @@ class FeatureLabel:
     Attributes:
         text: short text for people.
         concept: the corpus concept that matches best, None where none does.
-        f1, precision, recall: how well `activation > 0` predicts the concept on held-back text, None where not measured.
+        f1, precision, recall: how well `activation > 0` predicts the concept on held-back text; None if not measured.
         top_logits, bottom_logits: tokens that the feature's decoder raises and lowers most.
     """
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from jaxtyping import Int
@@ -13,7 +14,7 @@ from replacement_model.pocket.geography import geography_prompts
 from replacement_model.pocket.language import language_prompts
 from replacement_model.pocket.prompts import Prompt
 from replacement_model.pocket.refusal import refusal_prompts
-from replacement_model.pocket.world import World, load_world
+from replacement_model.pocket.world import load_world
 
 __all__ = ["BOS", "EOS", "PAD", "SPECIAL_TOKENS", "UNK", "Corpus", "build_corpus", "encode"]
 
@@ -35,9 +36,10 @@ class Corpus:
         return tuple(prompt for prompt in self.prompts if prompt.split == split)
 
 
-def build_corpus(world: World | None = None, split_seed: int = SPLIT_SEED) -> Corpus:
+@cache
+def build_corpus(split_seed: int = SPLIT_SEED) -> Corpus:
     """Generate every prompt. The same seed always gives the same corpus, in the same order."""
-    world = load_world() if world is None else world
+    world = load_world()
     prompts = (
         *geography_prompts(world, split_seed),
         *language_prompts(world, split_seed),

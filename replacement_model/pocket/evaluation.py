@@ -129,7 +129,8 @@ def evaluate(weights_dir: Path = WEIGHTS_DIR, split: str = "test") -> Evaluation
         )
     folders = [weights_dir / kind for kind in ("clt", "plt")]
     labels = [load_labels(folder / "labels.json") for folder in folders]
-    return evaluate_model(model, [load_transcoder(folder) for folder in folders], labels, split)
+    transcoders = [load_transcoder(folder).to(dtype=model.dtype) for folder in folders]
+    return evaluate_model(model, transcoders, labels, split)
 
 
 def evaluate_model(

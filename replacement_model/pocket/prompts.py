@@ -55,7 +55,10 @@ def compose(template: str, slots: dict[str, Slot], answer: Slot, task: str, subs
     words: list[str] = []
     concepts: list[tuple[int, str]] = []
     for piece in template.split():
-        slot = slots[piece[1:-1]] if piece.startswith("{") else Slot(piece)
+        if not piece.startswith("{"):
+            words.append(piece)
+            continue
+        slot = slots[piece[1:-1]]
         words.extend(slot.words.split())
         concepts.extend((len(words) - 1, concept) for concept in slot.concepts)
     last = len(words) - 1

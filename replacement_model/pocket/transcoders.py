@@ -27,7 +27,7 @@ __all__ = [
     "training_contexts",
 ]
 
-CLT_CONFIG = TranscoderTrainingConfig(d_transcoder=1024, k=12, cross_layer=True)
+CLT_CONFIG = TranscoderTrainingConfig(d_transcoder=2048, k=8, cross_layer=True, steps=2500, lr=0.015)
 PLT_CONFIG = replace(CLT_CONFIG, cross_layer=False)
 FREQUENCY_POWER = 0.5
 """Contexts are drawn by frequency to this power: evenly would drown "the capital" in sums, by frequency alone the

@@ -50,7 +50,7 @@ class TranscoderTrainingConfig:
     aux_k: int = 32
     aux_every: int = 4
     aux_batch: int = 256
-    aux_weight: float = 0.1
+    aux_weight: float = 0.5
 
     def __post_init__(self) -> None:
         if not 1 <= self.k <= self.d_transcoder:
