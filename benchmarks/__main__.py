@@ -44,9 +44,7 @@ def run(plan: Plan, tools: Tools, work: Path) -> dict[str, Any]:
         print(f"[{time.perf_counter() - start:6.0f} s] {text}", flush=True)
 
     say("the peer on golden/")
-    golden = check_peer(tools, plan.golden_cases, work)
-    with tools.peer() as peer, tools.own() as own:
-        facts |= {"peer": peer.call("describe"), "own": own.call("describe")}
+    facts["peer"] = check_peer(tools, plan.golden_cases, work)
     say("pruning")
     pruning = run_pruning(plan, tools, work)
     say("writing the reference weights")
@@ -56,7 +54,7 @@ def run(plan: Plan, tools: Tools, work: Path) -> dict[str, Any]:
         say(f"attribution, {kind}")
         tracing[kind] = run_tracing(Case(kind, plan, reference, work), tools)
     say("done")
-    return {**facts, "golden": golden, "tracing": tracing, "pruning": pruning, "seconds": time.perf_counter() - start}
+    return {**facts, "tracing": tracing, "pruning": pruning, "seconds": time.perf_counter() - start}
 
 
 if __name__ == "__main__":

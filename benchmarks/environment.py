@@ -6,6 +6,7 @@ import subprocess
 import sys
 import venv
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ PEER_FOLDER = ROOT / ".venv-peer"
 PEER_PYTHON = PEER_FOLDER / "bin" / "python"
 CONSTRAINTS = Path(__file__).with_name("constraints-peer.txt")
 INSTALLED = PEER_FOLDER / "installed-constraints.txt"
+PACKAGES = ("torch", "transformers", "numba", "numpy", "scipy")
 MALLOC = {
     "default": {},
     "tuned": {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000"},
@@ -58,7 +60,7 @@ def install_peer() -> None:
 
 
 def machine() -> dict[str, Any]:
-    """Processor, memory, load, and the commit that is measured."""
+    """Processor, memory, load, our versions, and the commit that is measured."""
     cpuinfo = Path("/proc/cpuinfo").read_text().splitlines()
     models = {line.split(":", 1)[1].strip() for line in cpuinfo if line.startswith("model name")}
     pages, page = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
@@ -68,6 +70,8 @@ def machine() -> dict[str, Any]:
         "memory_gib": round(pages * page / 2**30, 1),
         "system": platform.platform(),
         "load_average_at_start": os.getloadavg()[0],
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in PACKAGES},
         "commit": _git("rev-parse", "HEAD"),
         "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
     }

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,8 +21,8 @@ def golden_folder() -> Path:
     return Path(os.environ.get("ORRERY_GOLDEN", ROOT.parent / "shared" / "golden"))
 
 
-def check_peer(tools: Tools, cases: tuple[str, ...], work: Path) -> dict[str, float]:
-    """Largest difference of an edge, by case.
+def check_peer(tools: Tools, cases: tuple[str, ...], work: Path) -> dict[str, Any]:
+    """What the peer is, and under `golden` the largest difference of an edge, by case.
 
     Raises:
         ValueError: the peer selects other features or its edges differ by more than TOLERANCE.
@@ -39,4 +40,4 @@ def check_peer(tools: Tools, cases: tuple[str, ...], work: Path) -> dict[str, fl
             if agreement.n_selected != (agreement.n_common,) * 2 or agreement.max_difference > TOLERANCE:
                 raise ValueError(f"expected the peer to reproduce {case} within {TOLERANCE}, got {agreement}")
             differences[case] = agreement.max_difference
-    return differences
+        return {**peer.call("describe"), "golden": differences}

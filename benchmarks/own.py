@@ -1,10 +1,8 @@
 """Our side's worker: the public API on the weights, tokens and settings that the peer gets."""
 
-import platform
 import time
 from dataclasses import asdict
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +21,6 @@ from replacement_model import ReplacementModel
 LOADED: dict[str, Any] = {}
 GEMM_SIZE = 2048
 GEMM_REPEATS = 10
-
-
-def describe() -> dict[str, Any]:
-    """Versions, for the report."""
-    packages = ("torch", "transformers", "numba", "numpy", "scipy")
-    return {"versions": {name: version(name) for name in packages} | {"python": platform.python_version()}}
 
 
 def load_model(model: str, transcoder: str, dtype: str) -> dict[str, Any]:
@@ -119,7 +111,6 @@ def _masks(circuit: Circuit) -> dict[str, np.ndarray]:
 
 if __name__ == "__main__":
     commands = {
-        "describe": describe,
         "load_model": load_model,
         "trace": trace,
         "gemm_peak": gemm_peak,

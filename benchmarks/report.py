@@ -29,10 +29,10 @@ def _page(found: dict[str, Any]) -> Iterable[str]:
     yield f"- Machine: {hardware}, {machine['system']}"
     yield f"- {found['n_threads']} threads for every tool; load {machine['load_average_at_start']:.2f} at the start"
     yield f"- Commit: {machine['commit']}{' with uncommitted changes' if machine['uncommitted_changes'] else ''}"
-    yield f"- Ours: {_versions(found['own'])}"
+    yield f"- Ours: Python {machine['python']}, {_versions(machine)}"
     yield f"- Peer: {peer['name']} {peer['version']} ({peer['repository']}), with {_versions(peer)}"
     yield f"- {MALLOC_NOTE}. Ours runs as it comes."
-    yield f"- The peer on golden/, largest difference of an edge: {_golden(found['golden'])}"
+    yield f"- The peer on golden/, largest difference of an edge: {_golden(peer['golden'])}"
     for kind, tracing in found["tracing"].items():
         yield from _tracing(kind, tracing, _peer_name(peer))
     yield from _pruning(found["pruning"], _peer_name(peer))
