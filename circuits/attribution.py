@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Callable, Sequence
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
@@ -47,7 +48,7 @@ def attribute(
             most probable next tokens, `SalientLogits()`.
         max_feature_nodes: attribute at most this many features, the most influential; None attributes all active ones.
         update_interval: features attributed between two rankings by influence. The selection depends on it, and on nothing else.
-        memory_budget: bytes that attribution may use beside the model, such as "4GiB"; sets the block size.
+        memory_budget: bytes that attribution may use beside the model, such as "4GiB"; sets the batch size.
         progress: called with (rows done, rows in all).
 
     Returns:
@@ -121,7 +122,7 @@ def _prepare(
     )
     writes = Writes(capture, model.transcoder, parts, cache=plan.cache_rows)
     store = RowStore(resolved, parts.features.cpu().numpy(), writes.by_pos.cpu().numpy(), n_rest, n_rows)
-    return Sweep(capture, layers, writes, min(plan.block_size, n_rows)), store
+    return Sweep(capture, layers, writes, min(plan.batch_size, n_rows)), store
 
 
 def _feature_batch(
@@ -168,7 +169,7 @@ def _assemble(
             model_revision=None if model.model_source is None else model.model_source.revision,
             hashes=model.hashes,
             settings=settings,
-            versions=_versions(),
+            versions=dict(_versions()),
         ),
         tokens=read.tokens,
         token_ids=read.token_ids.numpy(),
@@ -184,7 +185,9 @@ def _assemble(
     )
 
 
+@cache
 def _versions() -> dict[str, str]:
+    """Versions of what made the graph; read from the disk once, as that takes as long as a small trace."""
     found = {"python": platform.python_version()}
     for package in RECORDED_PACKAGES:
         try:
