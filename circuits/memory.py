@@ -1,4 +1,4 @@
-"""A memory budget in bytes instead of a batch size to guess: what a trace holds at once, and how large its blocks may be."""
+"""A memory budget in bytes instead of a batch size to guess: what a trace holds at once, and how large its batches may be."""
 
 import re
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ from replacement_model import InputError
 __all__ = ["MemoryPlan", "parse_bytes", "plan_memory"]
 
 UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-# Larger blocks reach no better speed: their buffers leave the cache, and the positions in one block lie further apart.
-MAX_BLOCK_SIZE = 32
+# Enough for a layer's matrices to be read from memory once for many targets; larger batches reach no better speed.
+MAX_BATCH_SIZE = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +17,11 @@ class MemoryPlan:
     """How a trace stays within its budget.
 
     Attributes:
-        block_size: targets swept at once.
-        cache_rows: whether all decoder rows are held, or gathered anew for every block.
+        batch_size: targets swept at once.
+        cache_rows: whether all decoder rows are held, or gathered anew for every batch.
     """
 
-    block_size: int
+    batch_size: int
     cache_rows: bool
 
 
@@ -44,7 +44,7 @@ def plan_memory(budget: int, store_bytes: int, row_bytes: int, target_bytes: int
         budget: bytes that attribution may use beside the model.
         store_bytes: the graph's rows while they are produced, and the sparse copy made of them.
         row_bytes: decoder rows of all active features at all the layers that they write to.
-        target_bytes: the sweep's buffers for each target of a block.
+        target_bytes: the sweep's buffers for each target of a batch.
 
     Raises:
         InputError: not even one target at a time fits.
@@ -58,4 +58,4 @@ def plan_memory(budget: int, store_bytes: int, row_bytes: int, target_bytes: int
         )
     cache_rows = left >= row_bytes + target_bytes
     spare = left - row_bytes if cache_rows else left
-    return MemoryPlan(block_size=max(1, min(MAX_BLOCK_SIZE, spare // target_bytes)), cache_rows=cache_rows)
+    return MemoryPlan(batch_size=max(1, min(MAX_BATCH_SIZE, spare // target_bytes)), cache_rows=cache_rows)

@@ -71,9 +71,10 @@ class RowStore:
     def fill(self, first: int, block: RowBlock) -> None:
         """Store one block of a batch that begins at row `first`."""
         rows = first + block.index.cpu().numpy()
-        n_active, n_errors = len(self._features), block.errors.shape[1]
+        n_active, errors = len(self._features), block.errors.flatten(1)
+        n_errors = errors.shape[1]
         self._values[rows, :n_active] = block.features.cpu().numpy()
-        self._values[rows, n_active : n_active + n_errors] = block.errors.cpu().numpy()
+        self._values[rows, n_active : n_active + n_errors] = errors.cpu().numpy()
         self._values[rows, n_active + n_errors :] = block.tokens.cpu().numpy()
         self._terms[1, rows] += block.constant.cpu().numpy()
         self._terms[2, rows] += block.rounding.cpu().numpy()

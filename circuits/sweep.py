@@ -1,7 +1,7 @@
 """The adjoint sweep: from each target's input direction back through the frozen layers, contracted on its way with all writes.
 
-One pass from the last layer to the embeddings gives a target's whole row of the graph. Targets are swept in blocks that are neighbours
-in position, each block over no more positions than its latest target needs, and a target joins its block at its own layer, so that
+One pass from the last layer to the embeddings gives a target's whole row of the graph. Targets are swept in groups that are neighbours
+in position, each group over no more positions than its latest target needs, and a target joins its group at its own layer, so that
 the work is that of the causal cone. Buffers are made once and written in place.
 
 Depths order the places in the residual stream: `resid_mid[l]` is 2 l + 1, `resid_post[l]` is 2 l + 2.
@@ -11,17 +11,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from circuits.folding import FoldedLayer
-from circuits.writes import LayerRows, Writes
+from circuits.writes import LayerWrites, Writes
 from replacement_model.capture import Capture
 
 __all__ = ["RowBlock", "SourceRows", "Sweep", "resid_mid_depth", "resid_post_depth"]
 
 Depth = TypeVar("Depth", int, Tensor)
+# Larger groups waste more work on positions that only their latest target needs, smaller ones make small matrix products.
+GROUP_SIZE = 32
 
 def resid_mid_depth(layer: Depth) -> Depth:
     """Depth of the residual stream between attention and MLP of `layer`."""
@@ -56,7 +59,7 @@ class SourceRows:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RowBlock:
-    """Rows of the graph for some targets; valid until the next block is swept.
+    """Rows of the graph for some targets; valid until the next batch is swept.
 
     Attributes:
         index: which of the targets given to the sweep these are.
@@ -69,73 +72,125 @@ class RowBlock:
 
     index: Int[Tensor, "n"]
     features: Float[Tensor, "n n_active"]
-    errors: Float[Tensor, "n n_errors"]
+    errors: Float[Tensor, "n n_layers pos"]
     tokens: Float[Tensor, "n pos"]
     constant: Float[Tensor, "n"]
     rounding: Float[Tensor, "n"]
 
 
-class Sweep:
-    """Sweeps blocks of at most `block_size` targets over one captured prompt."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Group:
+    """Targets that are neighbours in position, the deepest first, with their gradients and the rows that grow from them."""
 
-    def __init__(self, capture: Capture, layers: tuple[FoldedLayer, ...], writes: Writes, block_size: int) -> None:
+    targets: SourceRows
+    grad: Float[Tensor, "n n_pos d_model"]
+    rows: RowBlock
+    n_at_depth: Int[np.ndarray, "n_depths"]  # how many targets read at this depth or above
+
+    def passing(self, layer: int) -> int:
+        """How many targets see what the MLP of `layer` writes."""
+        return int(self.n_at_depth[resid_post_depth(layer)])
+
+    def live(self, layer: int) -> int:
+        """How many targets see what the attention of `layer` writes."""
+        return int(self.n_at_depth[resid_mid_depth(layer)])
+
+
+class Sweep:
+    """Sweeps batches of at most `batch_size` targets over one captured prompt.
+
+    The groups of a batch go through the layers in step, so that a layer's matrices are read from memory once for all of them.
+    """
+
+    def __init__(self, capture: Capture, layers: tuple[FoldedLayer, ...], writes: Writes, batch_size: int) -> None:
         self._layers, self._writes, self._capture = layers, writes, capture
-        self._block_size = block_size
+        self._batch_size, group_size = batch_size, min(batch_size, GROUP_SIZE)
         n_pos, d_model = capture.embed.shape
         new = capture.embed.new_empty
-        self._grad = new(block_size * n_pos * d_model)
-        self._heads = new(block_size * n_pos * layers[0].W_O.shape[1])
-        self._values = new(block_size * n_pos * layers[0].W_V.shape[0])
+        self._grad = new(batch_size * n_pos * d_model)
+        self._features = new(batch_size, len(writes.by_pos))
+        self._heads = new(group_size * n_pos * layers[0].W_O.shape[1])
+        self._values = new(group_size * n_pos * layers[0].W_V.shape[0])
         has_skip = any(layer.skip is not None for layer in layers)
-        self._skipped = new(block_size * n_pos * d_model if has_skip else 0)
-        self._features = new(block_size * len(writes.by_pos))
+        self._skipped = new(group_size * n_pos * d_model if has_skip else 0)
 
     @staticmethod
     def n_target_bytes(capture: Capture, layers: tuple[FoldedLayer, ...], n_active: int) -> int:
-        """Bytes of buffers for each target of a block."""
+        """Bytes of buffers for each target of a batch."""
         n_pos, d_model = capture.embed.shape
         width = 2 * d_model + layers[0].W_O.shape[1] + layers[0].W_V.shape[0] + len(layers)
         return (n_pos * width + n_active) * capture.embed.element_size()
 
     def rows(self, targets: SourceRows) -> Iterator[RowBlock]:
         """The rows of all targets, in blocks; the union of the blocks' `index` is every target once."""
-        by_pos = torch.argsort(targets.pos, stable=True)
-        for chosen in by_pos.split(self._block_size):
-            deepest_first = torch.argsort(targets.depth[chosen], descending=True, stable=True)
-            index = chosen[deepest_first]
-            yield self._sweep(index, targets.select(index))
+        for batch in torch.argsort(targets.pos, stable=True).split(self._batch_size):
+            groups = self._start(batch, targets)
+            for layer in reversed(range(len(self._layers))):
+                self._pass_mlp(groups, layer)
+                self._pass_attention(groups, layer)
+            for group in groups:
+                self._reach_embeddings(group)
+                yield group.rows
 
-    def _sweep(self, index: Int[Tensor, "n"], targets: SourceRows) -> RowBlock:
-        n, n_pos = len(targets), int(targets.pos.max()) + 1
-        n_layers, all_pos, d_model = len(self._layers), *self._capture.embed.shape
-        grad = self._grad[: n * n_pos * d_model].view(n, n_pos, d_model).zero_()
-        grad[torch.arange(n, device=grad.device), targets.pos] = targets.direction
-        features = self._features[: n * len(self._writes.by_pos)].view(n, -1).zero_()
-        errors = grad.new_zeros(n, n_layers, all_pos)
-        sums = grad.new_zeros(n, 2)  # constant, rounding
-        depths = -targets.depth.cpu().numpy()  # ascending
-        for layer in reversed(range(n_layers)):
-            n_above = int(depths.searchsorted(-resid_post_depth(layer), side="right"))
-            if n_above:
-                live = grad[:n_above]
-                _add_features(features[:n_above], live, self._writes.at(layer))
-                extra = _contract(live, self._writes.mlp_extra[layer])  # [pos, n_above, k]
-                errors[:n_above, layer, :n_pos] = extra[:, :, 0].T
-                sums[:n_above, : extra.shape[2] - 1] += extra[:, :, 1:].sum(0)
-                self._add_skip(live, self._layers[layer])
-            n_live = int(depths.searchsorted(-resid_mid_depth(layer), side="right"))
-            if n_live:
-                extra = _contract(grad[:n_live], self._writes.attn_extra[layer])
-                sums[:n_live, : extra.shape[2]] += extra.sum(0)
-                self._add_attention(grad[:n_live], n_above, targets.pos[n_above:n_live], self._layers[layer])
-        embeddings = torch.stack([self._capture.embed, self._capture.pos_embed], dim=-1)
-        tokens = grad.new_zeros(n, all_pos)
-        at_embed = _contract(grad, embeddings)
-        tokens[:, :n_pos] = at_embed[:, :, 0].T
-        sums[:, 0] += at_embed[:, :, 1].sum(0)
-        return RowBlock(index, features, errors.flatten(1), tokens, sums[:, 0], sums[:, 1])
+    def _start(self, batch: Int[Tensor, "n"], targets: SourceRows) -> list[_Group]:
+        """Groups of neighbours in position, each over no more positions than its latest target needs."""
+        groups, first, offset = [], 0, 0
+        n_layers, (all_pos, d_model) = len(self._layers), self._capture.embed.shape
+        for chosen in batch.split(GROUP_SIZE):
+            index = chosen[torch.argsort(targets.depth[chosen], descending=True, stable=True)]
+            members = targets.select(index)
+            n, n_pos = len(index), int(members.pos.max()) + 1
+            grad = self._grad[offset : offset + n * n_pos * d_model].view(n, n_pos, d_model).zero_()
+            grad[torch.arange(n, device=grad.device), members.pos] = members.direction
+            rows = RowBlock(
+                index=index,
+                features=self._features[first : first + n].zero_(),
+                errors=grad.new_zeros(n, n_layers, all_pos),
+                tokens=grad.new_zeros(n, all_pos),
+                constant=grad.new_zeros(n),
+                rounding=grad.new_zeros(n),
+            )
+            shallower = np.bincount(members.depth.cpu().numpy(), minlength=resid_post_depth(n_layers)).cumsum()
+            groups.append(_Group(members, grad, rows, n - np.concatenate([[0], shallower[:-1]])))
+            first, offset = first + n, offset + grad.numel()
+        return groups
 
-    def _add_skip(self, grad: Float[Tensor, "n pos d_model"], layer: FoldedLayer) -> None:
+    def _pass_mlp(self, groups: list[_Group], layer: int) -> None:
+        """Contract with what the MLP of `layer` writes, and follow its skip."""
+        if not any(group.passing(layer) for group in groups):
+            return
+        writes = self._writes.at(layer)
+        for group in groups:
+            n = group.passing(layer)
+            if n:
+                grad, rows = group.grad[:n], group.rows
+                _add_features(rows.features[:n], grad, writes)
+                rows.errors[:n, layer, : grad.shape[1]] = torch.linalg.vecdot(grad, writes.errors[: grad.shape[1]])
+                _add_total(rows.constant[:n], grad, writes.constants)
+                if writes.rounding is not None:
+                    _add_total(rows.rounding[:n], grad, writes.rounding)
+                self._add_skip(grad, self._layers[layer])
+
+    def _pass_attention(self, groups: list[_Group], layer: int) -> None:
+        """Contract with the constants of the attention of `layer`, and follow it to the positions that it reads."""
+        constants, rounding = self._writes.attention(layer)
+        fresh = [group.targets.direction[group.passing(layer) : group.live(layer)] for group in groups]
+        # Targets that read here are still zero but at their own position: one small product for all groups.
+        heads = (torch.cat(fresh) @ self._layers[layer].W_O).split([len(rows) for rows in fresh])
+        for group, new_heads in zip(groups, heads, strict=True):
+            n = group.live(layer)
+            if n:
+                _add_total(group.rows.constant[:n], group.grad[:n], constants)
+                if rounding is not None:
+                    _add_total(group.rows.rounding[:n], group.grad[:n], rounding)
+                self._add_attention(group.grad[:n], new_heads, group.targets.pos[n - len(new_heads) : n], layer)
+
+    def _reach_embeddings(self, group: _Group) -> None:
+        n_pos = group.grad.shape[1]
+        group.rows.tokens[:, :n_pos] = torch.linalg.vecdot(group.grad, self._capture.embed[:n_pos])
+        _add_total(group.rows.constant, group.grad, self._capture.pos_embed)
+
+    def _add_skip(self, grad: Float[Tensor, "n n_pos d_model"], layer: FoldedLayer) -> None:
         if layer.skip is None:
             return
         n, n_pos, d_model = grad.shape
@@ -144,41 +199,44 @@ class Sweep:
         grad.addcmul_(skipped.view_as(grad), layer.skip.scale[:n_pos])
 
     def _add_attention(
-        self, grad: Float[Tensor, "n pos d_model"], n_old: int, new_pos: Int[Tensor, "n_new"], layer: FoldedLayer
+        self,
+        grad: Float[Tensor, "n n_pos d_model"],
+        new_heads: Float[Tensor, "n_new d_heads"],
+        new_pos: Int[Tensor, "n_new"],
+        layer: int,
     ) -> None:
-        """grad += W_V^T mix^T W_O^T grad, where targets from `n_old` on are non-zero at their own position `new_pos` alone."""
-        n, n_pos, d_model = grad.shape
-        n_groups, group = layer.mix.shape[:2]
+        """grad += W_V^T mix^T W_O^T grad, where W_O^T grad of the last targets is known: non-zero at `new_pos` alone."""
+        folded, (n, n_pos, d_model) = self._layers[layer], grad.shape
+        n_old, (n_groups, group) = n - len(new_heads), folded.mix.shape[:2]
         flat = grad.view(n * n_pos, d_model)
-        heads = self._heads[: layer.W_O.shape[1] * n * n_pos].view(-1, n, n_pos)  # [n_heads * d_head, n, pos]
+        heads = self._heads[: folded.W_O.shape[1] * n * n_pos].view(-1, n, n_pos)  # [n_heads * d_head, n, n_pos]
         if n_old:
-            torch.mm(layer.W_O.T, flat[: n_old * n_pos].T, out=heads.view(len(heads), -1)[:, : n_old * n_pos])
+            torch.mm(folded.W_O.T, flat[: n_old * n_pos].T, out=heads.view(len(heads), -1)[:, : n_old * n_pos])
         if n > n_old:
-            which = torch.arange(n_old, n, device=grad.device)
             heads[:, n_old:].zero_()
-            heads[:, which, new_pos] = layer.W_O.T @ grad[which, new_pos].T
-        per_group = heads.view(n_groups, group, -1, n_pos)  # [n_kv_heads, group, d_head * n, pos]
-        values = self._values[: layer.W_V.shape[0] * n * n_pos].view(n_groups, -1, n_pos)
-        mix = layer.mix[:, :, :n_pos, :n_pos]
+            heads[:, torch.arange(n_old, n, device=grad.device), new_pos] = new_heads.T
+        per_group = heads.view(n_groups, group, -1, n_pos)  # [n_kv_heads, group, d_head * n, n_pos]
+        values = self._values[: folded.W_V.shape[0] * n * n_pos].view(n_groups, -1, n_pos)
+        mix = folded.mix[:, :, :n_pos, :n_pos]
         torch.bmm(per_group[:, 0], mix[:, 0], out=values)
         for head in range(1, group):
             values.baddbmm_(per_group[:, head], mix[:, head])
-        flat.addmm_(values.view(len(layer.W_V), -1).T, layer.W_V)
+        flat.addmm_(values.view(len(folded.W_V), -1).T, folded.W_V)
 
 
-def _contract(
-    grad: Float[Tensor, "n pos d_model"], writes: Float[Tensor, "all_pos d_model k"]
-) -> Float[Tensor, "pos n k"]:
-    """<gradient, write> at every position, k writes at a time."""
-    return torch.bmm(grad.transpose(0, 1), writes[: grad.shape[1]])
+def _add_total(
+    totals: Float[Tensor, "n"], grad: Float[Tensor, "n n_pos d_model"], writes: Float[Tensor, "pos d_model"]
+) -> None:
+    """totals += sum over positions of <gradient, write>."""
+    totals.addmv_(grad.view(len(grad), -1), writes[: grad.shape[1]].reshape(-1))
 
 
 def _add_features(
-    features: Float[Tensor, "n n_active"], grad: Float[Tensor, "n pos d_model"], layer: LayerRows
+    features: Float[Tensor, "n n_active"], grad: Float[Tensor, "n n_pos d_model"], writes: LayerWrites
 ) -> None:
     """features[:, columns of p] += grad[:, p] @ rows of p, for every position p."""
     for pos in range(grad.shape[1]):
-        start, stop = layer.row_bounds[pos], layer.row_bounds[pos + 1]
+        start, stop = writes.row_bounds[pos], writes.row_bounds[pos + 1]
         if stop > start:
-            first = layer.first_col[pos]
-            features[:, first : first + stop - start].addmm_(grad[:, pos], layer.rows[start:stop].T)
+            first = writes.first_col[pos]
+            features[:, first : first + stop - start].addmm_(grad[:, pos], writes.rows[start:stop].T)

@@ -7,29 +7,34 @@ them errors, constants and the host's rounding. All have gone through the frozen
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from replacement_model.capture import Capture
 from replacement_model.decomposition import Decomposition
 from replacement_model.transcoder import Transcoder
 
-__all__ = ["LayerRows", "Writes"]
+__all__ = ["LayerWrites", "Writes"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LayerRows:
-    """The decoder rows that write at one layer.
+class LayerWrites:
+    """What is written at one layer's MLP.
 
     Attributes:
-        rows: (n, d_model), sorted by (pos, source layer, feature_idx), times activation.
+        rows: (n, d_model), decoder rows times activations, sorted by (pos, source layer, feature_idx).
         row_bounds: rows of position p are `row_bounds[p] : row_bounds[p + 1]`.
         first_col: first column, in position-major order, that position p's rows belong to; they are consecutive.
+        errors, constants: at every position.
+        rounding: what the host rounded away; None for float32 and float64.
     """
 
     rows: Float[Tensor, "n d_model"]
     row_bounds: tuple[int, ...]
     first_col: tuple[int, ...]
+    errors: Float[Tensor, "pos d_model"]
+    constants: Float[Tensor, "pos d_model"]
+    rounding: Float[Tensor, "pos d_model"] | None
 
 
 class Writes:
@@ -37,8 +42,6 @@ class Writes:
 
     Attributes:
         by_pos: the active features in position-major order (pos, layer, feature_idx), as indices into `features`.
-        mlp_extra: (n_layers, pos, d_model, k): k = error, constant and, for a half-precision host, rounding.
-        attn_extra: (n_layers, pos, d_model, k - 1): constant and rounding.
     """
 
     def __init__(self, capture: Capture, transcoder: Transcoder, parts: Decomposition, cache: bool) -> None:
@@ -46,13 +49,18 @@ class Writes:
         layer, pos, _ = parts.features.T
         self.by_pos = torch.argsort(pos * capture.frozen.host.n_layers + layer, stable=True)
         self._sorted_layer, self._sorted_pos = layer[self.by_pos], pos[self.by_pos]
-        self.mlp_extra = torch.stack([self._mlp_extra(index) for index in range(transcoder.n_layers)])
-        self.attn_extra = torch.stack([self._attn_extra(index) for index in range(transcoder.n_layers)])
+        zeros = torch.zeros_like(capture.embed)
+        self._attention = [block.attn_write(zeros) for block in capture.frozen.blocks]
         self._cached = [self._gather(index) for index in range(transcoder.n_layers)] if cache else None
 
-    def at(self, layer: int) -> LayerRows:
-        """Decoder rows that write at `layer`; gathered anew at every call unless they are cached."""
+    def at(self, layer: int) -> LayerWrites:
+        """What is written at the MLP of `layer`; gathered anew at every call unless it is cached."""
         return self._gather(layer) if self._cached is None else self._cached[layer]
+
+    def attention(self, layer: int) -> tuple[Float[Tensor, "pos d_model"], Float[Tensor, "pos d_model"] | None]:
+        """The constants that the attention of `layer` writes, and the host's rounding (None for float32 and float64)."""
+        rounding = self._capture.attn_rounding
+        return self._attention[layer], None if rounding is None else rounding[layer]
 
     @staticmethod
     def n_row_bytes(transcoder: Transcoder, parts: Decomposition) -> int:
@@ -61,7 +69,7 @@ class Writes:
         n_rows = sum(count * transcoder.n_out(layer) for layer, count in enumerate(per_layer))
         return n_rows * transcoder.d_model * parts.feature_acts.element_size()
 
-    def _gather(self, layer: int) -> LayerRows:
+    def _gather(self, layer: int) -> LayerWrites:
         sources = self._transcoder.source_layers(layer)
         writes_here = torch.isin(self._sorted_layer, torch.tensor(sources, device=self._sorted_layer.device))
         cols = writes_here.nonzero().squeeze(1)
@@ -73,29 +81,24 @@ class Writes:
             decoder = self._transcoder.decoder_rows(source, idx, layer)
             rows[where] = decoder * self._parts.feature_acts[chosen[where], None]
         pos = self._sorted_pos[cols]
-        rows = self._as_write(layer, rows, pos)
         counts = torch.bincount(pos, minlength=self._capture.n_pos)
         bounds = [0, *counts.cumsum(0).tolist()]
         padded = torch.cat([cols, cols.new_zeros(1)])
-        return LayerRows(rows, tuple(bounds), tuple(padded[bounds[:-1]].tolist()))
-
-    def _as_write(self, layer: int, rows: Float[Tensor, "n d_model"], pos: Int[Tensor, "n"]) -> Float[Tensor, "n d_model"]:
-        block = self._capture.frozen.blocks[layer]
-        return block.site_write(rows, self._transcoder.decoder_site, bias=False, positions=pos)
-
-    def _mlp_extra(self, layer: int) -> Float[Tensor, "pos d_model k"]:
         block, site = self._capture.frozen.blocks[layer], self._transcoder.decoder_site
-        error = block.site_write(self._parts.errors[layer], site, bias=False)
-        constant = self._parts.constants[layer]
-        skip = self._transcoder.skip(layer)
-        if skip is not None:
-            constant = constant + block.tap(torch.zeros_like(error), self._transcoder.encoder_tap) @ skip.T
-        return _stack([error, block.site_write(constant, site)], self._capture.mlp_rounding, layer)
+        rounding = self._capture.mlp_rounding
+        return LayerWrites(
+            rows=block.site_write(rows, site, bias=False, positions=pos),
+            row_bounds=tuple(bounds),
+            first_col=tuple(padded[bounds[:-1]].tolist()),
+            errors=block.site_write(self._parts.errors[layer], site, bias=False),
+            constants=block.site_write(self._constants(layer), site),
+            rounding=None if rounding is None else rounding[layer],
+        )
 
-    def _attn_extra(self, layer: int) -> Float[Tensor, "pos d_model k"]:
-        constant = self._capture.frozen.blocks[layer].attn_write(torch.zeros_like(self._capture.embed))
-        return _stack([constant], self._capture.attn_rounding, layer)
-
-
-def _stack(parts: list[Tensor], rounding: Tensor | None, layer: int) -> Float[Tensor, "pos d_model k"]:
-    return torch.stack(parts if rounding is None else [*parts, rounding[layer]], dim=-1)
+    def _constants(self, layer: int) -> Float[Tensor, "pos d_model"]:
+        """Decoder bias, ignored positions and the skip of the tap's bias, at the decoder's site."""
+        constants, skip = self._parts.constants[layer], self._transcoder.skip(layer)
+        if skip is None:
+            return constants
+        block = self._capture.frozen.blocks[layer]
+        return constants + block.tap(torch.zeros_like(constants), self._transcoder.encoder_tap) @ skip.T

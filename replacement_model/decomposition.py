@@ -23,8 +23,8 @@ class Decomposition:
         feature_acts, pre_acts: their activations and pre-activations.
         errors: zero at ignored positions.
         constants: b_dec; at ignored positions all that is written there but the skip, which stays a live path.
-        fvu: per layer, errors' energy over the output's variance at positions that are not ignored; NaN without a
-            transcoder.
+        fvu: per layer, errors' energy over the output's variance at positions that are not ignored; NaN where no
+            transcoder writes.
         n_ignored_pos: leading positions without features.
     """
 
@@ -47,7 +47,9 @@ def decompose(capture: Capture, transcoder: Transcoder, n_ignored_pos: int) -> D
     """
     outputs = capture.at_site(transcoder.decoder_site)
     errors, constants = torch.zeros_like(outputs), torch.zeros_like(outputs)
-    found, acts_found, pre_found, fvu = [], [], [], []
+    found = [torch.empty(0, 3, dtype=torch.int64, device=outputs.device)]
+    acts_found, pre_found = [outputs.new_empty(0)], [outputs.new_empty(0)]
+    fvu: list[float] = []
     acts: dict[int, Tensor] = {}
     for layer, out in enumerate(outputs):
         x = capture.frozen.blocks[layer].tap(capture.resid_mid[layer], transcoder.encoder_tap)
@@ -61,6 +63,8 @@ def decompose(capture: Capture, transcoder: Transcoder, n_ignored_pos: int) -> D
             found.append(torch.cat([torch.full_like(where[:, :1], layer), where], dim=1))
             acts_found.append(acts[layer][where[:, 0], where[:, 1]])
             pre_found.append(pre_acts[where[:, 0], where[:, 1]])
+        written = bool(transcoder.source_layers(layer))
+        if written:  # earlier layers write across one that has no features of its own
             explained = transcoder.reconstruct(acts, layer, x)
             constant = transcoder.b_dec[layer].expand_as(out).clone()
         errors[layer] = out - explained
@@ -70,7 +74,7 @@ def decompose(capture: Capture, transcoder: Transcoder, n_ignored_pos: int) -> D
         if skip is not None:
             constant[:n_ignored_pos] -= x[:n_ignored_pos] @ skip.T
         constants[layer] = constant
-        fvu.append(_fvu(errors[layer, n_ignored_pos:], out[n_ignored_pos:]) if layer in acts else float("nan"))
+        fvu.append(_fvu(errors[layer, n_ignored_pos:], out[n_ignored_pos:]) if written else float("nan"))
     return Decomposition(
         features=torch.cat(found),
         feature_acts=torch.cat(acts_found),

@@ -103,8 +103,9 @@ class Transcoder:
     hashes: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
-        if len(self.b_dec) != len(self.layers):
-            raise WeightsError(f"b_dec has {len(self.b_dec)} rows for {len(self.layers)} layers; expected one a layer")
+        if self.b_dec.ndim != 2 or len(self.b_dec) != len(self.layers):
+            shape = tuple(self.b_dec.shape)
+            raise WeightsError(f"b_dec must be (n_layers, d_model), it is {shape} for {len(self.layers)} layers")
         for index, layer in enumerate(self.layers):
             if layer is not None:
                 _check_layer(layer, index, self.n_out(index), self.d_model)
@@ -146,6 +147,8 @@ class Transcoder:
         self, source_layer: int, feature_idx: Int[Tensor, "n"], write_layer: int
     ) -> Float[Tensor, "n d_model"]:
         """What features `feature_idx` of `source_layer` write at `write_layer`, per unit of activation."""
+        if not source_layer <= write_layer < source_layer + self.n_out(source_layer):
+            raise WeightsError(f"the features of layer {source_layer} do not write at layer {write_layer}")
         return self._layer(source_layer).W_dec[feature_idx, write_layer - source_layer]
 
     def source_layers(self, write_layer: int) -> tuple[int, ...]:
@@ -165,7 +168,8 @@ class Transcoder:
         """
         out = self.b_dec[write_layer].expand_as(x).clone()
         for source in self.source_layers(write_layer):
-            out += acts[source] @ self._layer(source).W_dec[:, write_layer - source]
+            active = acts[source].any(0).nonzero().squeeze(1)
+            out += acts[source][:, active] @ self.decoder_rows(source, active, write_layer)
         skip = self.skip(write_layer)
         return out if skip is None else out + x @ skip.T
 
