@@ -26,7 +26,10 @@ def steps(message: str) -> Iterator[Callable[[int, int], None]]:
 
 @contextmanager
 def stages() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar for every stage that the block reports, by calling what it is given with (stage, done, total)."""
+    """A bar for every stage that the block reports, by calling what it is given with (stage, done, total).
+
+    Nothing is shown where stderr is no terminal.
+    """
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -34,7 +37,8 @@ def stages() -> Iterator[Callable[[str, int, int], None]]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=stderr(), transient=True) as progress:
+    console = stderr()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         tasks = {}
 
         def report(stage: str, done: int, total: int) -> None:

@@ -13,6 +13,7 @@ from circuits.cli.inputs import prune_at
 from circuits.cli.options import DebugOption, EdgeThresholdOption, JsonOption, NodeThresholdOption
 from circuits.cli.output import FORMATS, check_output, plan_files, slug
 from circuits.cli.progress import step, steps
+from circuits.cli.startup import collector_paused
 from circuits.cli.targets import parse_targets
 from circuits.cli.writing import write_all
 
@@ -82,7 +83,7 @@ def trace(
     folder = Path() if output is None and formats is not None else output
     files = () if folder is None else plan_files(folder, formats, slug(prompt))
     check_output(files)
-    with step(f"Loading {model}"):
+    with step(f"Loading {model}"), collector_paused():
         targets = parse_targets(target or (), over, position)
         loaded = _load(model, transcoder, device)
     announce_compilation()

@@ -1,6 +1,9 @@
 """Running commands in this process, and a graph file for them."""
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +35,17 @@ def orrery() -> Callable[..., Outcome]:
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         return Outcome(result.exit_code, result.stdout, result.stderr)
+
+    return run
+
+
+@pytest.fixture
+def run_fresh() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs `orrery ARGUMENTS` in a process of its own, as people do: shapes are not checked there."""
+
+    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "circuits.cli", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300, env=os.environ | environment)
 
     return run
 

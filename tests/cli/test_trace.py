@@ -1,5 +1,4 @@
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -13,13 +12,7 @@ PROMPT = "the capital of the state containing Dallas is"
 STEM = "the-capital-of-the-state-containing-dallas-is"
 
 
-def run_fresh(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """`orrery ARGUMENTS` in a process of its own, as people run it."""
-    command = [sys.executable, "-m", "circuits.cli", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ | environment)
-
-
-def test_a_new_process_prints_the_summary_and_nothing_of_the_libraries() -> None:
+def test_a_new_process_prints_the_summary_and_nothing_of_the_libraries(run_fresh) -> None:
     done = run_fresh("trace", PROMPT)
     assert done.returncode == 0
     assert PROMPT in done.stdout
@@ -29,7 +22,7 @@ def test_a_new_process_prints_the_summary_and_nothing_of_the_libraries() -> None
     ]
 
 
-def test_the_first_run_says_that_kernels_are_compiled(tmp_path: Path) -> None:
+def test_the_first_run_says_that_kernels_are_compiled(run_fresh, tmp_path: Path) -> None:
     done = run_fresh("trace", PROMPT, NUMBA_CACHE_DIR=str(tmp_path))
     assert done.returncode == 0
     assert "compiling" in done.stderr
