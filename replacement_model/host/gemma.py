@@ -29,4 +29,12 @@ def gemma_host(model: nn.Module) -> Host:
         )
 
     final_norm = rms_norm(model.model.norm, eps, gain_offset=1.0)
-    return decoder_host(model, norms, final_norm, embed_scale=model.config.hidden_size**0.5)
+    return decoder_host(model, norms, final_norm, embed_scale=_embed_scale(model))
+
+
+def _embed_scale(model: nn.Module) -> float:
+    """sqrt(d_model), rounded as the model rounds it: a model cast to float64 keeps a float32 root."""
+    tokens = model.model.embed_tokens
+    if not hasattr(tokens, "embed_scale"):  # Gemma 2 before transformers 5 scales outside of the module
+        return float(model.config.hidden_size**0.5)
+    return float(tokens.embed_scale.to(tokens.weight.dtype))
