@@ -95,7 +95,7 @@ def capture(host: Host, token_ids: Int[Tensor, "pos"], logit_positions: tuple[in
         with ExitStack() as stack:
             if native is not None:
                 stack.enter_context(native_norms(host))
-            records = [stack.enter_context(_recording(block)) for block in host.blocks]
+            records = [stack.enter_context(_recording(layer, block)) for layer, block in enumerate(host.blocks)]
             final = stack.enter_context(_recording_input(host.final_norm.module))
             logits = _logits(host, token_ids, logit_positions)
         if not bool(torch.isfinite(logits).all()):
@@ -104,7 +104,10 @@ def capture(host: Host, token_ids: Int[Tensor, "pos"], logit_positions: tuple[in
             )
         if native is not None:
             _compare("logits with norms in float64", native, logits, TOLERANCES[torch.float32])
-        return _assemble(host, token_ids, logit_positions, [_Record(**record) for record in records], final[0], logits)
+        complete = [_complete(layer, record) for layer, record in enumerate(records)]
+        if not final:
+            raise CaptureError("the final norm was not called; the adapter does not describe this model")
+        return _assemble(host, token_ids, logit_positions, complete, final[0], logits)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,13 +125,23 @@ class _Record:
         return _Record(*(getattr(self, name).to(dtype) for name in self.__dataclass_fields__))
 
 
+def _complete(layer: int, record: dict[str, Tensor]) -> _Record:
+    missing = [name for name in _Record.__dataclass_fields__ if name not in record]
+    if missing:
+        raise CaptureError(
+            f"layer {layer}: its forward pass never calls the module that gives {', '.join(missing)}; "
+            "the adapter does not describe this model"
+        )
+    return _Record(**record)
+
+
 def _logits(host: Host, token_ids: Tensor, positions: tuple[int, ...]) -> Tensor:
     index = torch.tensor(positions, device=token_ids.device)
     return host.model(token_ids[None], use_cache=False, logits_to_keep=index).logits[0]
 
 
 @contextmanager
-def _recording(block: Block) -> Iterator[dict[str, Tensor]]:
+def _recording(layer: int, block: Block) -> Iterator[dict[str, Tensor]]:
     """Fill a dict with the arguments of `_Record` during a forward pass."""
     record: dict[str, Tensor] = {}
 
@@ -138,7 +151,7 @@ def _recording(block: Block) -> Iterator[dict[str, Tensor]]:
     def save_attn(module: nn.Module, args: tuple, output: tuple) -> None:
         if not isinstance(output, tuple) or len(output) < 2 or output[1] is None:
             raise CaptureError(
-                f"{type(module).__name__} does not return its attention pattern; eager attention is needed"
+                f"layer {layer}: {type(module).__name__} returns no attention pattern; eager attention is needed"
             )
         record["attn_out"], record["pattern"] = output[0][0], output[1][0]
 
@@ -186,6 +199,7 @@ def _assemble(
     resid_posts = [record.resid_pre for record in records[1:]] + [resid_final]
     blocks, writes, attn_rounding, mlp_rounding = [], [], [], []
     for layer, (block, record, resid_post) in enumerate(zip(host.blocks, records, resid_posts, strict=True)):
+        _check_heads(layer, block, record.pattern)
         frozen = _freeze(block, record)
         attn_write = frozen.attn_write(record.resid_pre)
         mlp_write = frozen.site_write(record.mlp_out, DecoderSite.MLP_OUT)
@@ -237,6 +251,16 @@ def _check_block(layer: int, frozen: FrozenBlock, record: _Record, tolerance: fl
     _compare(f"layer {layer}: attn_out", record.attn_out, frozen.attn_out(record.resid_pre), tolerance)
     norm = frozen.block.mlp_norm
     _compare(f"layer {layer}: mlp_in", record.mlp_in, norm.affine(record.resid_mid, frozen.mlp_scale), tolerance)
+
+
+def _check_heads(layer: int, block: Block, pattern: Tensor) -> None:
+    n_heads, n_kv_heads = block.n_heads, block.n_kv_heads
+    grouped = n_kv_heads > 0 and n_heads % n_kv_heads == 0 and block.W_V.shape[0] == n_kv_heads * block.d_head
+    if not grouped or pattern.shape[0] != n_heads or block.W_O.shape[1] != n_heads * block.d_head:
+        raise CaptureError(
+            f"layer {layer}: {n_heads} heads in {n_kv_heads} groups do not fit {pattern.shape[0]} patterns, W_V "
+            f"{tuple(block.W_V.shape)} and W_O {tuple(block.W_O.shape)}; the adapter does not describe this model"
+        )
 
 
 def _check_logits(
