@@ -49,30 +49,43 @@ def read_prompt(
     if isinstance(prompt, str):
         if tokenizer is None:
             raise InputError("text needs a tokenizer and this model has none; give token ids instead")
-        ids, text = _encode(prompt, tokenizer), prompt
+        ids = _encode(prompt, tokenizer)
     else:
-        ids = [int(token_id) for token_id in torch.as_tensor(prompt).reshape(-1)]
-        text = _decode(ids, tokenizer)
+        ids = _whole_numbers(prompt)
     if not ids or (isinstance(prompt, str) and not prompt.strip()):
         raise InputError("the prompt is empty; give some text, or token ids")
+    asked, special, prepended = ids, _special_ids(tokenizer), None
+    if prepend and special and ids[0] not in special:
+        prepended = special[0]
+        ids = [prepended, *ids]
     wrong = [token_id for token_id in ids if not 0 <= token_id < d_vocab]
     if wrong:
         raise InputError(
             f"token id {wrong[0]} is outside the model's vocabulary (0 to {d_vocab - 1}); use the model's own tokenizer"
         )
-    special, prepended = _special_ids(tokenizer), None
-    if prepend and special and ids[0] not in special:
-        prepended = special[0]
-        ids = [prepended, *ids]
     n_ignored = 1 if prepend and (ids[0] in special or not special) else 0
     if len(ids) <= n_ignored:
         raise InputError("the prompt holds nothing but a special token; give some text")
     tokens = tuple(_decode([token_id], tokenizer) for token_id in ids)
+    text = prompt if isinstance(prompt, str) else _decode(asked, tokenizer)
     return Prompt(text, torch.tensor(ids), tokens, n_ignored, prepended)
 
 
+def _whole_numbers(prompt: Sequence[int] | Tensor) -> list[int]:
+    try:
+        given = torch.as_tensor(prompt)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"token ids must be whole numbers, got {prompt!r}") from error
+    if given.numel() and (given.is_floating_point() or given.is_complex() or given.dtype == torch.bool):
+        raise InputError(f"token ids must be whole numbers, got {given.dtype}")
+    if given.ndim > 2 or (given.ndim == 2 and len(given) > 1):
+        raise InputError(f"token ids of shape {tuple(given.shape)} are several prompts; trace one prompt at a time")
+    return [int(token_id) for token_id in given.reshape(-1)]
+
+
 def _encode(text: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    ids = list(tokenizer(text, add_special_tokens=True)["input_ids"])
+    begun = tokenizer.bos_token is not None and text.lstrip().startswith(str(tokenizer.bos_token))  # a chat template's
+    ids = list(tokenizer(text, add_special_tokens=not begun)["input_ids"])
     if ids and ids[-1] == tokenizer.eos_token_id and not text.rstrip().endswith(str(tokenizer.eos_token)):
         ids = ids[:-1]  # a tokenizer that closes every text would have the model explain what follows its end
     unknown_id = tokenizer.unk_token_id
