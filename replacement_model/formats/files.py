@@ -93,4 +93,16 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 def write_safetensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write `tensors`, all or nothing."""
     with atomic_path(path) as temporary:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
+        save_file(_apart(tensors), temporary)
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors, contiguous and each with memory of its own, as safetensors demands."""
+    owners: set[int] = set()
+    found = {}
+    for name, tensor in tensors.items():
+        storage = tensor.untyped_storage().data_ptr()
+        copied = tensor.clone(memory_format=torch.contiguous_format) if storage in owners else tensor.contiguous()
+        owners.add(storage)
+        found[name] = copied
+    return found
