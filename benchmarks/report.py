@@ -73,7 +73,7 @@ def _tracing(kind: str, tracing: dict[str, Any], peer: str) -> Iterable[str]:
     )
     yield from (
         "",
-        "The peer by batch size, one call each:",
+        f"The peer by batch size, one call each, {tracing['probe_features']} features:",
         "",
         "| malloc | batch | seconds | memory above, MiB |",
         "|---|---|---|---|",

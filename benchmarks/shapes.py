@@ -47,6 +47,7 @@ class Plan:
         kinds: `clt` and `plt`: cross-layer and per-layer transcoders.
         batch_sizes: the peer's; the fastest is compared with.
         mallocs: `default` and `tuned`: how the peer's allocator is set.
+        probe_features: features attributed while the peer's fastest batch size is looked for.
         golden_cases: folders of golden/ on which the peer is checked first.
         repeats: timed calls per tool, after one warm-up.
     """
@@ -57,6 +58,7 @@ class Plan:
     kinds: tuple[str, ...]
     batch_sizes: tuple[int, ...]
     mallocs: tuple[str, ...]
+    probe_features: int
     golden_cases: tuple[str, ...]
     repeats: int
 
@@ -79,8 +81,16 @@ REFERENCE = Plan(
     kinds=("clt", "plt"),
     batch_sizes=(8, 16, 32, 64),
     mallocs=("default", "tuned"),
-    golden_cases=("llama_clt_jumprelu", "qwen3_plt_jumprelu", "gpt2_clt_relu"),
-    repeats=5,
+    probe_features=500,
+    golden_cases=(
+        "gemma2_plt_relu",
+        "gemma3_clt_relu",
+        "gemma3_plt_jumprelu_skip",
+        "gpt2_clt_relu",
+        "llama_clt_jumprelu",
+        "qwen3_plt_jumprelu",
+    ),
+    repeats=3,
 )
 
 QUICK = Plan(
@@ -101,6 +111,7 @@ QUICK = Plan(
     kinds=("clt",),
     batch_sizes=(8,),
     mallocs=("default",),
+    probe_features=50,
     golden_cases=("llama_clt_jumprelu",),
     repeats=2,
 )

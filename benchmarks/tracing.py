@@ -52,12 +52,12 @@ class Case:
 
     def trace(self, worker: Worker, save_to: Path | None = None, **settings: Any) -> dict[str, Any]:
         """One attribution of the whole prompt."""
+        defaults = {"max_feature_nodes": self.plan.model.max_feature_nodes}
         return worker.call(
             "trace",
             token_ids=list(self.reference.token_ids),
-            max_feature_nodes=self.plan.model.max_feature_nodes,
             save_to=None if save_to is None else str(save_to),
-            **settings,
+            **(defaults | settings),
         )
 
 
@@ -71,7 +71,8 @@ def run_tracing(case: Case, tools: Tools) -> dict[str, Any]:
     batch_sizes = {malloc: _try_batch_sizes(case, tools, malloc) for malloc in case.plan.mallocs}
     fastest = {malloc: min(tried, key=lambda one: one["seconds"]) for malloc, tried in batch_sizes.items()}
     timed = _time(case, tools, {malloc: one["batch_size"] for malloc, one in fastest.items()})
-    return {"agreement": agreement, "peer_batch_sizes": batch_sizes, **timed}
+    probe = {"peer_batch_sizes": batch_sizes, "probe_features": case.plan.probe_features}
+    return {"agreement": agreement, **probe, **timed}
 
 
 def _compare_outputs(case: Case, tools: Tools) -> dict[str, Any]:
@@ -97,11 +98,12 @@ def _compare_outputs(case: Case, tools: Tools) -> dict[str, Any]:
 
 
 def _try_batch_sizes(case: Case, tools: Tools, malloc: str) -> list[dict[str, Any]]:
-    """Time and memory of the peer by batch size, each in a process of its own."""
+    """Time and memory of the peer by batch size on fewer features, each in a process of its own."""
     tried = []
     for batch_size in case.plan.batch_sizes:
         with case.start_peer(tools, malloc) as peer:
-            tried.append({"batch_size": batch_size, **case.trace(peer, batch_size=batch_size)})
+            found = case.trace(peer, batch_size=batch_size, max_feature_nodes=case.plan.probe_features)
+            tried.append({"batch_size": batch_size, **found})
     return tried
 
 
