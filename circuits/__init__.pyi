@@ -4,7 +4,7 @@ from .graph_file import load_circuit, load_graph, save_circuit, save_graph
 from .layout import Layout
 from .paths import strongest_features, strongest_paths
 from .pruning import Circuit, prune
-from .targets import DifferenceTarget, DirectionTarget, FeatureTarget, TokenTarget
+from .targets import DifferenceTarget, DirectionTarget, FeatureTarget, SalientLogits, TokenTarget
 
 __all__ = [
     "Books",
@@ -15,6 +15,7 @@ __all__ = [
     "Graph",
     "GraphMetadata",
     "Layout",
+    "SalientLogits",
     "Target",
     "TokenTarget",
     "attribute",

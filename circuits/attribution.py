@@ -44,10 +44,11 @@ def attribute(
     Args:
         model: the replacement model.
         prompt: text, token ids, or a `Prompt` that was read before.
-        targets: what to explain: tokens (text or id), differences, directions, features (`circuits.targets`); None explains the
-            most probable next tokens, `SalientLogits()`.
+        targets: what to explain: tokens (text or id), differences, directions, features (`circuits.targets`); None
+            explains the most probable next tokens, `SalientLogits()`.
         max_feature_nodes: attribute at most this many features, the most influential; None attributes all active ones.
-        update_interval: features attributed between two rankings by influence. The selection depends on it, and on nothing else.
+        update_interval: features attributed between two rankings by influence. The selection depends on it, and not on
+            the memory budget.
         memory_budget: bytes that attribution may use beside the model, such as "4GiB"; sets the batch size.
         progress: called with (rows done, rows in all).
 
@@ -75,7 +76,9 @@ def attribute(
     n_features = n_active if max_feature_nodes is None else min(max_feature_nodes, n_active)
     n_rows = len(resolved.targets) + n_features
     sweep, store = _prepare(model, capture, parts, resolved, n_rows, budget)
-    _attribute_rows(store, sweep, resolved.rows, np.full(len(resolved.targets), -1), resolved.pre_act, resolved.constant)
+    _attribute_rows(
+        store, sweep, resolved.rows, np.full(len(resolved.targets), -1), resolved.pre_act, resolved.constant
+    )
     while store.n_features < n_features:
         _report(progress, store, n_rows, resolved)
         left = n_features - store.n_features
@@ -157,8 +160,8 @@ def _assemble(
     allowed = MAX_RESIDUAL[model.dtype]
     if not books.residual <= allowed:
         raise BooksError(
-            f"the books do not close: edges, constants and omitted terms miss the host's value by {books.residual:.2e} of their sum "
-            f"(allowed {allowed:.0e}); the adapter or the transcoder's declared hooks are wrong for this model"
+            f"the books do not close: edges, constants and omitted terms miss the host's value by {books.residual:.2e} "
+            f"of their sum (allowed {allowed:.0e}); the adapter or the transcoder's declared hooks are wrong for this model"
         )
     features = parts.features.cpu().numpy()[selected]
     return Graph(

@@ -1,4 +1,4 @@
-"""Each layer of the frozen model as the few matrices that its adjoint needs, gains, centring and denominators folded in.
+"""Each frozen layer as the few matrices that its adjoint needs, with gains, centring and denominators folded in.
 
 With g the gradient at what attention writes, W_O and W_V folded, and mix the pattern times the two denominators:
 

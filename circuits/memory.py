@@ -1,4 +1,4 @@
-"""A memory budget in bytes instead of a batch size to guess: what a trace holds at once, and how large its batches may be."""
+"""A memory budget in bytes, not a batch size to guess: what a trace holds, and how large its batches may be."""
 
 import re
 from dataclasses import dataclass
@@ -7,7 +7,8 @@ from replacement_model import InputError
 
 __all__ = ["MemoryPlan", "parse_bytes", "plan_memory"]
 
-UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+BINARY_UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+UNITS = BINARY_UNITS | {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 # Enough for a layer's matrices to be read from memory once for many targets; larger batches reach no better speed.
 MAX_BATCH_SIZE = 128
 

@@ -1,6 +1,7 @@
 """What a graph explains: salient logits, tokens, differences of logits, any direction, or features.
 
-A direction lives in the final norm's output, or in the residual stream after a layer. Token logits have the mean logit removed.
+A direction lives in the final norm's output, or in the residual stream after a layer. Token logits have the mean logit
+removed.
 """
 
 from collections.abc import Sequence
@@ -98,8 +99,10 @@ def target_positions(specs: Sequence[TargetSpec] | SalientLogits | None, n_pos: 
     """The positions at which logits are needed, sorted; the last one if no target names another.
 
     Raises:
-        InputError: a position is outside the prompt.
+        InputError: a position is outside the prompt, or `specs` is a text.
     """
+    if isinstance(specs, str):  # a sequence of texts to Python, which would explain its letters
+        raise InputError(f"expected a list of targets, got the text {specs!r}; write [{specs!r}]")
     if specs is None or isinstance(specs, SalientLogits):
         return (n_pos - 1,)
     return tuple(sorted({_position(getattr(spec, "pos", -1), n_pos) for spec in specs})) or (n_pos - 1,)
@@ -190,7 +193,10 @@ def _direction(model: ReplacementModel, capture: Capture, spec: DirectionTarget)
     pos, host = _position(spec.pos, capture.n_pos), model.host
     vector = spec.vector.to(device=capture.embed.device, dtype=capture.embed.dtype)
     if vector.shape != (host.d_model,) or not bool(torch.isfinite(vector).all()) or not bool(vector.any()):
-        raise InputError(f"direction {spec.label!r} must be {host.d_model} finite numbers, not all zero; it has shape {tuple(vector.shape)}")
+        raise InputError(
+            f"direction {spec.label!r} must be {host.d_model} finite numbers, not all zero; "
+            f"it has shape {tuple(vector.shape)}"
+        )
     zero = vector.new_zeros(())
     if spec.layer is None:
         target = Target("direction", spec.label, pos, 1.0, host.n_layers)
@@ -217,7 +223,7 @@ def _feature(model: ReplacementModel, capture: Capture, spec: FeatureTarget) -> 
 def feature_rows(
     model: ReplacementModel, capture: Capture, features: Tensor
 ) -> tuple[SourceRows, Float[Tensor, "n"], Float[Tensor, "n"]]:
-    """Features (n, 3) as targets of the sweep, their pre-activations, and their constants b_enc + <W_enc, bias of the tap>."""
+    """Features (n, 3) as targets of the sweep, their pre-activations, and constants b_enc + <W_enc, bias of the tap>."""
     transcoder = model.transcoder
     direction = capture.embed.new_empty(len(features), model.host.d_model)
     pre_acts, constants = capture.embed.new_empty(len(features)), capture.embed.new_empty(len(features))
@@ -263,7 +269,9 @@ def _logits_at(capture: Capture, pos: int) -> tuple[Tensor, Tensor]:
 
 def _position(pos: int, n_pos: int) -> int:
     if not -n_pos <= pos < n_pos:
-        raise InputError(f"position {pos} is outside the prompt, which has positions 0 to {n_pos - 1} (or negative, from its end)")
+        raise InputError(
+            f"position {pos} is outside the prompt, which has positions 0 to {n_pos - 1} (or negative, from its end)"
+        )
     return pos % n_pos
 
 

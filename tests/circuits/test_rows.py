@@ -1,0 +1,124 @@
+"""The store of rows against a dense computation of the same sums and orders."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+
+from circuits.graph import Target
+from circuits.influence import node_influence
+from circuits.rows import RowStore
+from circuits.sweep import RowBlock, SourceRows
+from circuits.targets import TargetRows
+
+N_LAYERS, N_POS, N_TARGETS, N_ACTIVE = 3, 4, 2, 40
+N_REST = (N_LAYERS + 1) * N_POS
+
+
+class Case:
+    """Random rows, as a sweep would give them: no features above a target's layer, columns in position-major order."""
+
+    def __init__(self, seed: int = 0) -> None:
+        rng = np.random.default_rng(seed)
+        places = {
+            tuple(row) for row in np.stack([rng.integers(0, n, N_ACTIVE) for n in (N_LAYERS, N_POS, 100)], 1).tolist()
+        }
+        self.features = np.array(sorted(places))
+        self.n_active = len(self.features)
+        layer, pos, _ = self.features.T
+        self.by_pos = np.lexsort((np.arange(self.n_active), layer, pos))
+        layers = np.concatenate([layer, np.full(N_TARGETS, N_LAYERS)])
+        self.dense = rng.normal(size=(len(layers), self.n_active + N_REST))
+        self.dense[:, : self.n_active] *= layers[:, None] > layer[None]
+        self.constant, self.rounding = rng.normal(size=len(layers)), rng.normal(size=len(layers))
+        self.pre_act = self.dense.sum(1) + self.constant + self.rounding
+        self.weights = np.array([0.5, 0.25])
+        targets = tuple(Target("logit", str(k), N_POS - 1, w, N_LAYERS) for k, w in enumerate(self.weights.tolist()))
+        zeros = torch.zeros(N_TARGETS, dtype=torch.int64)
+        rows = SourceRows(zeros, zeros, torch.zeros(N_TARGETS, 1).double())
+        values = torch.as_tensor(self.pre_act[self.n_active :])
+        self.targets = TargetRows(targets, rows, values, torch.zeros(N_TARGETS).double())
+
+    def store(self, max_rows: int) -> RowStore:
+        store = RowStore(self.targets, self.features, self.by_pos, N_REST, max_rows)
+        self.add(store, np.arange(self.n_active, self.n_active + N_TARGETS), np.full(N_TARGETS, -1))
+        return store
+
+    def add(self, store: RowStore, rows: np.ndarray, chosen: np.ndarray) -> None:
+        """A batch in two blocks out of order; a third of the constant is known beforehand."""
+        first = store.start_batch(chosen, self.pre_act[rows], self.constant[rows] / 3)
+        shuffled = np.random.default_rng(1).permutation(len(rows))
+        for index in np.array_split(shuffled, 2):
+            dense = torch.as_tensor(self.dense[rows[index]])
+            block = RowBlock(
+                index=torch.as_tensor(index),
+                features=dense[:, self.by_pos],
+                errors=dense[:, self.n_active : -N_POS].unflatten(1, (N_LAYERS, N_POS)),
+                tokens=dense[:, -N_POS:],
+                constant=torch.as_tensor(self.constant[rows[index]] * 2 / 3),
+                rounding=torch.as_tensor(self.rounding[rows[index]]),
+            )
+            store.fill(first, block)
+
+
+@pytest.mark.parametrize("n_chosen", [0, 1, 15, None])
+def test_finish_sorts_the_rows_and_adds_up_what_was_left_out(n_chosen: int | None) -> None:
+    case = Case()
+    chosen = np.random.default_rng(2).permutation(case.n_active)[:n_chosen]
+    store = case.store(N_TARGETS + len(chosen))
+    for batch in np.array_split(chosen, 3):
+        if len(batch):
+            case.add(store, batch, batch)
+    assert store.n_features == len(chosen)
+    selected, adjacency, books = store.finish()
+
+    np.testing.assert_array_equal(selected, np.sort(chosen))
+    rows = np.concatenate([np.sort(chosen), np.arange(case.n_active, case.n_active + N_TARGETS)])
+    cols = np.concatenate([np.sort(chosen), np.arange(case.n_active, case.dense.shape[1])])
+    np.testing.assert_array_equal(adjacency.toarray(), case.dense[np.ix_(rows, cols)])
+    unselected = np.setdiff1d(np.arange(case.n_active), chosen)
+    np.testing.assert_allclose(books.omitted, case.dense[rows][:, unselected].sum(1), atol=1e-12)
+    np.testing.assert_allclose(books.constant, case.constant[rows], atol=1e-12)
+    np.testing.assert_allclose(books.rounding, case.rounding[rows], atol=1e-12)
+    np.testing.assert_array_equal(books.pre_act, case.pre_act[rows])
+    assert books.residual <= 1e-14
+
+
+def test_the_residual_is_the_worst_miss_over_the_sum_of_terms() -> None:
+    case = Case()
+    rows = np.arange(case.n_active, case.n_active + N_TARGETS)
+    absolute = np.abs(case.dense[rows]).sum(1) + np.abs(case.constant[rows]) + np.abs(case.rounding[rows])
+    case.pre_act[rows] += np.array([0.01, -0.02]) * absolute
+    _, _, books = case.store(N_TARGETS).finish()
+    assert books.residual == pytest.approx(0.02)
+
+
+def test_a_row_without_terms_closes_only_at_zero() -> None:
+    case = Case()
+    case.dense[-1], case.constant[-1], case.rounding[-1], case.pre_act[-1] = 0, 0, 0, 0
+    assert case.store(N_TARGETS).finish()[2].residual <= 1e-14
+    case.pre_act[-1] = 0.5
+    assert case.store(N_TARGETS).finish()[2].residual == pytest.approx(0.5)
+
+
+def test_most_influential_follows_the_rows_that_are_known() -> None:
+    case = Case()
+    store = case.store(case.n_active + N_TARGETS)
+    known: list[int] = []
+    for _ in range(4):
+        masked = case.dense.copy()
+        masked[np.setdiff1d(np.arange(case.n_active), known)] = 0
+        influence = node_influence(sp.csr_array(masked), case.weights)[: case.n_active]
+        influence[known] = -1
+        chosen = store.most_influential(6)
+        np.testing.assert_array_equal(chosen, np.argsort(-influence, kind="stable")[:6])
+        case.add(store, chosen, chosen)
+        known += chosen.tolist()
+    rest = store.most_influential(1000)
+    assert sorted([*known, *rest.tolist()]) == list(range(case.n_active))
+
+
+def test_equal_influence_goes_to_the_lower_index() -> None:
+    case = Case()
+    case.dense[:] = 1.0
+    assert case.store(N_TARGETS).most_influential(5).tolist() == [0, 1, 2, 3, 4]
