@@ -63,7 +63,8 @@ def _read_config(path: Path) -> dict[str, Any]:
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise WeightsError(f"{path} cannot be read as YAML ({error})") from error
+        reason = " ".join(str(error).split())
+        raise WeightsError(f"{path} cannot be read as YAML ({reason}); download it again") from error
     if not isinstance(config, dict):
         raise WeightsError(f"{path} must hold a mapping of settings")
     if "transcoders" in config:
@@ -75,7 +76,7 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 def _lookup(config: dict[str, Any], key: str, table: dict[str, Any]) -> Any:
     value = config.get(key)
-    if value not in table:
+    if not isinstance(value, str) or value not in table:
         raise WeightsError(f"config.yaml: {key} must be one of {', '.join(table)}, it is {value!r}")
     return table[value]
 
@@ -97,19 +98,27 @@ def _take(tensors: dict[str, Tensor], name: str, path: Path) -> Tensor:
     return tensors[name]
 
 
+def _scalar(tensor: Tensor, path: Path) -> int:
+    if tensor.numel() != 1 or int(tensor.item()) != tensor.item():
+        raise WeightsError(f"{path}: 'k' must be one whole number, it is {tensor.tolist()}")
+    return int(tensor.item())
+
+
 def _activation(config: dict[str, Any], threshold: Tensor | None, k: int | None) -> Activation:
     if threshold is not None:
         return Activation("jumprelu", threshold=threshold)
     k = config.get("k") if k is None else k
+    if k is not None and not isinstance(k, int):
+        raise WeightsError(f"config.yaml: k must be a whole number, it is {k!r}")
     declared = config.get("activation", "topk" if k is not None else "relu")
-    return Activation(str(declared), k=int(k) if declared == "topk" and k is not None else None)
+    return Activation(str(declared), k=k if declared == "topk" else None)
 
 
 def _per_layer(folder: Path, config: dict[str, Any]) -> tuple[tuple[TranscoderLayer, ...], Tensor]:
     layers, biases = [], []
     for path in _layer_files(folder, "layer_"):
         tensors = read_safetensors(path)
-        k = int(tensors["k"].item()) if "k" in tensors else None
+        k = _scalar(tensors["k"], path) if "k" in tensors else None
         layers.append(
             TranscoderLayer(
                 W_enc=_take(tensors, "W_enc", path),
@@ -153,7 +162,7 @@ def _check_declared(config: dict[str, Any], layers: tuple[TranscoderLayer, ...])
         "activation_kind": {layer.activation.kind for layer in layers},
     }
     for key, values in found.items():
-        if key in config and {config[key]} != values:
+        if key in config and [config[key]] != list(values):
             raise WeightsError(
                 f"config.yaml says {key}: {config[key]}, the tensors say {sorted(str(value) for value in values)}"
             )

@@ -58,12 +58,16 @@ def load_orrery(folder: Path) -> Transcoder:
         raise WeightsError(
             f"{folder} has transcoder schema {version}, this version reads {SCHEMA_VERSION}; update orrery"
         )
+    cross_layer = config.get("cross_layer")
+    if not isinstance(cross_layer, bool):
+        raise WeightsError(f"{folder / CONFIG_NAME}: cross_layer must be true or false, it is {cross_layer!r}")
     try:
         layers = tuple(_layer(tensors, index, spec) for index, spec in enumerate(config["activations"]))
+        _check_all_used(tensors, layers, folder)
         return Transcoder(
             layers=layers,
             b_dec=tensors["b_dec"],
-            cross_layer=bool(config["cross_layer"]),
+            cross_layer=cross_layer,
             encoder_tap=EncoderTap(config["encoder_tap"]),
             decoder_site=DecoderSite(config["decoder_site"]),
             name=str(config["name"]),
@@ -73,6 +77,17 @@ def load_orrery(folder: Path) -> Transcoder:
         raise WeightsError(f"{folder}: {error} is missing; the files are incomplete, write them again") from error
     except ValueError as error:
         raise WeightsError(f"{folder / CONFIG_NAME}: {error}") from error
+    except TypeError as error:
+        raise WeightsError(f"{folder / CONFIG_NAME} is not laid out as expected ({error}); write it again") from error
+
+
+def _check_all_used(tensors: dict[str, Tensor], layers: tuple[TranscoderLayer | None, ...], folder: Path) -> None:
+    used = {f"layers.{index}.{name}" for index, layer in enumerate(layers) if layer for name in layer.tensors()}
+    unused = sorted(tensors.keys() - used - {"b_dec"})
+    if unused:
+        raise WeightsError(
+            f"{folder / TENSORS_NAME}: {unused[0]} fits nowhere in {CONFIG_NAME}; write both files again"
+        )
 
 
 def _layer(tensors: dict[str, Tensor], index: int, spec: dict[str, Any] | None) -> TranscoderLayer | None:
