@@ -60,7 +60,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase | None:
     try:
         with _quiet_transformers():
             return AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(f"{folder}: the tokenizer cannot be loaded ({_first_line(error)})") from error
 
 

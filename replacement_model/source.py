@@ -32,6 +32,8 @@ def locate(name: str | Path, patterns: tuple[str, ...]) -> Source:
     Raises:
         InputError: there is no such folder, and the hub has no such repository or cannot be reached.
     """
+    if not str(name):
+        raise InputError("no name was given; name a folder or a repository, or try 'pocket'")
     if Path(name).is_dir():
         return Source(str(name), Path(name).resolve())
     text = str(name)

@@ -66,7 +66,8 @@ def build_model(architecture: str, dtype: torch.dtype = torch.float32, seed: int
     with torch.no_grad():
         for parameter in model.parameters():
             noise = torch.randn(parameter.shape, generator=generator)
-            parameter.add_(0.3 * noise if parameter.ndim == 1 else noise / parameter.shape[1] ** 0.5)
+            # Norms begin at their constant; matrices are drawn by transformers from the global generator.
+            parameter.copy_(parameter + 0.3 * noise if parameter.ndim == 1 else noise / parameter.shape[1] ** 0.5)
     return model.to(dtype).eval()
 
 
