@@ -161,7 +161,7 @@ def _assemble(
     if not books.residual <= allowed:
         raise BooksError(
             f"the books do not close: edges, constants and omitted terms miss the host's value by {books.residual:.2e} "
-            f"of their sum (allowed {allowed:.0e}); the adapter or the transcoder's declared hooks are wrong for this model"
+            f"of their sum (allowed {allowed:.0e}); the adapter or the transcoder's declared hooks are wrong here"
         )
     features = parts.features.cpu().numpy()[selected]
     return Graph(

@@ -223,7 +223,7 @@ def _feature(model: ReplacementModel, capture: Capture, spec: FeatureTarget) -> 
 def feature_rows(
     model: ReplacementModel, capture: Capture, features: Tensor
 ) -> tuple[SourceRows, Float[Tensor, "n"], Float[Tensor, "n"]]:
-    """Features (n, 3) as targets of the sweep, their pre-activations, and constants b_enc + <W_enc, bias of the tap>."""
+    """Features (n, 3) as targets of the sweep, pre-activations, and constants b_enc + <W_enc, bias of the tap>."""
     transcoder = model.transcoder
     direction = capture.embed.new_empty(len(features), model.host.d_model)
     pre_acts, constants = capture.embed.new_empty(len(features)), capture.embed.new_empty(len(features))
