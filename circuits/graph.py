@@ -43,7 +43,8 @@ class Target:
         label: text for people, such as the token's string.
         pos: position that is read.
         weight: share in the influence; a logit's probability, 1 for the others.
-        layer: `n_layers` where the final norm's output is read, `l` for a feature of layer l or a direction at `resid_post[l]`.
+        layer: `n_layers` where the final norm's output is read, `l` for a feature of layer l or a direction at
+            `resid_post[l]`.
         token_ids: the logit's token, or the two of a difference (first minus second).
         feature_idx: only for a feature.
     """
@@ -121,7 +122,7 @@ class Graph:
         return sp.csr_array((edges.data, (rows, edges.col)), shape=(layout.n_nodes, layout.n_nodes))
 
     def to_networkx(self) -> nx.DiGraph:
-        """A directed graph from sources to targets; nodes are the integers of `Layout`, with kind, layer, pos and label."""
+        """A directed graph from sources to targets; nodes are `Layout`'s integers, with kind, layer, pos and label."""
         layout, square = self.layout, self.to_scipy().tocoo()
         graph: nx.DiGraph = nx.DiGraph()
         graph.add_nodes_from((node, self.node_attributes(node)) for node in range(layout.n_nodes))

@@ -6,7 +6,8 @@ An attribution graph is a rectangle, because only features and targets have inco
     cols  (sources of edges)     features | errors (layer-major) | tokens
     nodes (everything)           features | errors | tokens | targets
 
-so column `c` is node `c`, row `r < n_features` is node `r`, and the row of target `k` is `n_features + k` while its node is `n_cols + k`.
+so column `c` is node `c`, row `r < n_features` is node `r`, and the row of target `k` is `n_features + k` while its
+node is `n_cols + k`.
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
-"""The adjoint sweep: from each target's input direction back through the frozen layers, contracted on its way with all writes.
+"""The adjoint sweep: from each target's input direction back through the frozen layers, contracted with all writes.
 
-One pass from the last layer to the embeddings gives a target's whole row of the graph. Targets are swept in groups that are neighbours
-in position, each group over no more positions than its latest target needs, and a target joins its group at its own layer, so that
-the work is that of the causal cone. Buffers are made once and written in place.
+One pass from the last layer to the embeddings gives a target's whole row of the graph. Targets are swept in groups that
+are neighbours in position, each group over no more positions than its latest target needs, and a target joins its group
+at its own layer, so that the work is that of the causal cone. Buffers are made once and written in place.
 
 Depths order the places in the residual stream: `resid_mid[l]` is 2 l + 1, `resid_post[l]` is 2 l + 2.
 """
@@ -23,8 +23,9 @@ from replacement_model.capture import Capture
 __all__ = ["RowBlock", "SourceRows", "Sweep", "resid_mid_depth", "resid_post_depth"]
 
 Depth = TypeVar("Depth", int, Tensor)
-# Larger groups waste more work on positions that only their latest target needs, smaller ones make small matrix products.
+# Larger groups waste more work on positions that only their latest target needs, smaller ones make smaller products.
 GROUP_SIZE = 32
+
 
 def resid_mid_depth(layer: Depth) -> Depth:
     """Depth of the residual stream between attention and MLP of `layer`."""
@@ -80,7 +81,7 @@ class RowBlock:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Group:
-    """Targets that are neighbours in position, the deepest first, with their gradients and the rows that grow from them."""
+    """Targets that are neighbours in position, the deepest first, their gradients and the rows that grow from them."""
 
     targets: SourceRows
     grad: Float[Tensor, "n n_pos d_model"]
@@ -99,7 +100,7 @@ class _Group:
 class Sweep:
     """Sweeps batches of at most `batch_size` targets over one captured prompt.
 
-    The groups of a batch go through the layers in step, so that a layer's matrices are read from memory once for all of them.
+    Its groups go through the layers in step, so that a layer's matrices are read from memory once for all of them.
     """
 
     def __init__(self, capture: Capture, layers: tuple[FoldedLayer, ...], writes: Writes, batch_size: int) -> None:
@@ -205,7 +206,7 @@ class Sweep:
         new_pos: Int[Tensor, "n_new"],
         layer: int,
     ) -> None:
-        """grad += W_V^T mix^T W_O^T grad, where W_O^T grad of the last targets is known: non-zero at `new_pos` alone."""
+        """Add W_V^T mix^T W_O^T grad to grad; W_O^T grad of the last targets is known, non-zero at `new_pos` alone."""
         folded, (n, n_pos, d_model) = self._layers[layer], grad.shape
         n_old, (n_groups, group) = n - len(new_heads), folded.mix.shape[:2]
         flat = grad.view(n * n_pos, d_model)
@@ -227,7 +228,7 @@ class Sweep:
 def _add_total(
     totals: Float[Tensor, "n"], grad: Float[Tensor, "n n_pos d_model"], writes: Float[Tensor, "pos d_model"]
 ) -> None:
-    """totals += sum over positions of <gradient, write>."""
+    """Add the sum over positions of <gradient, write> to `totals`."""
     totals.addmv_(grad.view(len(grad), -1), writes[: grad.shape[1]].reshape(-1))
 
 

@@ -1,7 +1,8 @@
 """Everything that is written to the residual stream on one prompt, ready to be contracted with gradients.
 
-For each layer: decoder rows times activations, grouped by position so that a contraction is one matrix product a position, and beside
-them errors, constants and the host's rounding. All have gone through the frozen post-norm where the decoder writes before it.
+For each layer: decoder rows times activations, grouped by position so that a contraction is one matrix product a
+position, and beside them errors, constants and the host's rounding. All have gone through the frozen post-norm where the decoder
+writes before it.
 """
 
 from dataclasses import dataclass
@@ -58,7 +59,7 @@ class Writes:
         return self._gather(layer) if self._cached is None else self._cached[layer]
 
     def attention(self, layer: int) -> tuple[Float[Tensor, "pos d_model"], Float[Tensor, "pos d_model"] | None]:
-        """The constants that the attention of `layer` writes, and the host's rounding (None for float32 and float64)."""
+        """The constants that the attention of `layer` writes, and the rounding there of a half-precision host."""
         rounding = self._capture.attn_rounding
         return self._attention[layer], None if rounding is None else rounding[layer]
 
