@@ -1,5 +1,5 @@
 import viz
-from circuits import attribute, prune, strongest_paths
+from circuits import attribute, prune, strongest_features
 from replacement_model import ReplacementModel
 
 model = ReplacementModel.from_pretrained("pocket")
@@ -8,5 +8,6 @@ circuit = prune(graph, node_threshold=0.8, edge_threshold=0.98)
 viz.graphviz(circuit).render("dallas", format="svg")
 
 print(f"{graph.targets[0].label} {graph.targets[0].weight:.2f}, replacement score {circuit.replacement_score:.2f}")
-for path in strongest_paths(circuit, count=3):
-    print(" -> ".join(graph.node_attributes(node)["label"] for node in path.nodes))
+for feature in strongest_features(circuit, count=5):
+    node = graph.node_attributes(feature.node)
+    print(f"{feature.influence:5.1%}  layer {node['layer']}  at {graph.tokens[node['pos']]:8}  {node['label']}")
