@@ -208,23 +208,23 @@ def test_a_final_norm_that_is_not_called_is_refused(make_model: Make) -> None:
         capture(replace(host, final_norm=stranger), torch.tensor([1, 7]), (1,))
 
 
-def altered_hosts() -> dict[str, tuple[Callable[[Block], nn.Module], Callable]]:
-    """Where a host does something that no adapter knows, and what it does there."""
-    return {
-        "attention scaled": (lambda block: block.attn, lambda _, args, out: (out[0] * 1.01, *out[1:])),
-        "attention biased": (lambda block: block.attn, lambda _, args, out: (out[0] + 0.01, *out[1:])),
-        "norm scaled": (lambda block: block.attn_norm.module, lambda _, args, out: out * 1.01),
-        "mlp norm scaled": (lambda block: block.mlp_norm.module, lambda _, args, out: out * 1.01),
-        "residual multiplied": (lambda block: block.module, lambda _, args, out: out * 1.01),
-    }
+ALTERED_HOSTS: dict[str, tuple[str, Callable[[Block], nn.Module], Callable]] = {
+    "attention scaled": ("attn_out", lambda block: block.attn, lambda _, args, out: (out[0] * 1.01, *out[1:])),
+    "attention biased": ("attn_out", lambda block: block.attn, lambda _, args, out: (out[0] + 0.01, *out[1:])),
+    "norm scaled": ("attn_out", lambda block: block.attn_norm.module, lambda _, args, out: out * 1.01),
+    "mlp norm scaled": ("mlp_in", lambda block: block.mlp_norm.module, lambda _, args, out: out * 1.01),
+    "residual multiplied": ("resid_post", lambda block: block.module, lambda _, args, out: out * 1.01),
+}
 
 
-@pytest.mark.parametrize("altered", altered_hosts())
-def test_a_host_that_does_something_more_is_refused(make_model: Make, architecture: str, altered: str) -> None:
+@pytest.mark.parametrize("altered", ALTERED_HOSTS)
+def test_a_host_that_does_something_more_is_refused_where_it_does_it(
+    make_model: Make, architecture: str, altered: str
+) -> None:
     host = adapt(make_model(architecture))
-    where, what = altered_hosts()[altered]
+    stream, where, what = ALTERED_HOSTS[altered]
     where(host.blocks[1]).register_forward_hook(what)
-    with pytest.raises(CaptureError, match=r"^layer 1"):
+    with pytest.raises(CaptureError, match=rf"^layer 1: {stream}: "):
         capture(host, torch.tensor([1, 7, 3, 22]), (3,))
 
 

@@ -122,6 +122,20 @@ def test_running_on_the_decomposition_gives_the_host_back(
     torch.testing.assert_close(captured.frozen.unembed(final, [5]), captured.logits, rtol=0, atol=1e-9)
 
 
+def test_taps_are_the_streams_that_they_name(captures: Callable[[str], Capture], architecture: str) -> None:
+    captured = captures(architecture)
+    for block, resid_mid in zip(captured.frozen.blocks, captured.resid_mid, strict=True):
+        module = block.block.mlp_norm.module
+        gain = 1 + module.weight if architecture.startswith("gemma") else module.weight
+        bias = module.bias if architecture == "gpt2" else 0
+        normed = norm_with_frozen_denominator(module, resid_mid).detach()
+        torch.testing.assert_close(block.tap(resid_mid, EncoderTap.MLP_IN), normed, rtol=0, atol=1e-12)
+        torch.testing.assert_close(
+            block.tap(resid_mid, EncoderTap.NORMALIZED) * gain + bias, normed, rtol=0, atol=1e-12
+        )
+        assert torch.equal(block.tap(resid_mid, EncoderTap.RESID_MID), resid_mid)
+
+
 def test_without_biases_each_map_is_linear(captures: Callable[[str], Capture], architecture: str) -> None:
     captured = captures(architecture)
     x, y = torch.randn(2, 6, 24, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
