@@ -1,8 +1,8 @@
 """Everything that is written to the residual stream on one prompt, ready to be contracted with gradients.
 
 For each layer: decoder rows times activations, grouped by position so that a contraction is one matrix product a
-position, and beside them errors, constants and the host's rounding. All have gone through the frozen post-norm where the decoder
-writes before it.
+position, and beside them errors, constants and the host's rounding. All have gone through the frozen post-norm where
+the decoder writes before it.
 """
 
 from dataclasses import dataclass
