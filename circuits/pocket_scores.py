@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import TypeVar
 
 from circuits.attribution import attribute
 from circuits.pruning import prune
@@ -13,7 +14,9 @@ from replacement_model.pocket import WEIGHTS_DIR
 from replacement_model.pocket.corpus import build_corpus
 from replacement_model.pocket.prompts import Prompt
 
-__all__ = ["TaskScores", "score_pocket_graphs"]
+__all__ = ["TaskScores", "evenly_spaced", "score_pocket_graphs"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +75,10 @@ def score_pocket_graphs(
     return tuple(scores)
 
 
-def evenly_spaced(prompts: Sequence[Prompt], count: int) -> list[Prompt]:
-    """At most `count` prompts, spread over all of them."""
-    count = min(count, len(prompts))
-    return [prompts[index * len(prompts) // count] for index in range(count)]
+def evenly_spaced(items: Sequence[T], count: int) -> list[T]:
+    """At most `count` items, spread over all of them."""
+    count = min(count, len(items))
+    return [items[index * len(items) // count] for index in range(count)]
 
 
 def _score(model: ReplacementModel, kind: str, task: str, prompts: Sequence[Prompt]) -> TaskScores:

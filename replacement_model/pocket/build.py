@@ -30,7 +30,7 @@ from replacement_model.transcoder import Transcoder
 
 __all__ = ["SHIPPED_SEED", "label_transcoder", "rebuild"]
 
-SHIPPED_SEED = 0
+SHIPPED_SEED = 2
 """The seed of the shipped weights, the best on the validation split of those tried (see the card)."""
 
 STORED_DTYPE = torch.float16

@@ -5,6 +5,7 @@ feature: wherever it holds, at the word that settles it, and at the last word of
 concept only if every prompt that begins so has it; beside these there are each word itself and each position.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -23,10 +24,17 @@ MIN_CONTEXTS = 4
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ConceptTable:
-    """`holds[context, concept]` is 1 where the concept holds; contexts are in the order of `distinct_contexts`."""
+    """What holds where; contexts are in the order of `distinct_contexts`.
+
+    Attributes:
+        names: of the concepts.
+        holds: `holds[context, concept]` is 1 where the concept holds.
+        weights: how much each context counts, one over the square root of the number of contexts that end in its word.
+    """
 
     names: tuple[str, ...]
     holds: csr_array
+    weights: np.ndarray
 
 
 def tabulate_concepts(prompts: Sequence[Prompt]) -> ConceptTable:
@@ -36,16 +44,16 @@ def tabulate_concepts(prompts: Sequence[Prompt]) -> ConceptTable:
         for index, prefix in enumerate(prefixes(prompt)):
             here = set(_concepts_at(prompt, index))
             by_prefix[prefix] = by_prefix.get(prefix, here) & here
-    counts: dict[str, int] = {}
-    for concepts in by_prefix.values():
-        for concept in concepts:
-            counts[concept] = counts.get(concept, 0) + 1
+    counts = Counter(concept for concepts in by_prefix.values() for concept in concepts)
     names = sorted(name for name, count in counts.items() if count >= MIN_CONTEXTS)
     column = {name: index for index, name in enumerate(names)}
     pairs = [(row, column[c]) for row, held in enumerate(by_prefix.values()) for c in held if c in column]
     rows, columns = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
     holds = csr_array((np.ones(len(pairs), np.float32), (rows, columns)), shape=(len(by_prefix), len(names)))
-    return ConceptTable(tuple(names), holds)
+    last_words = [prefix[-1] for prefix in by_prefix]
+    n_last = Counter(last_words)
+    weights = np.array([n_last[word] for word in last_words], np.float32) ** -0.5
+    return ConceptTable(tuple(names), holds, weights)
 
 
 def _concepts_at(prompt: Prompt, index: int) -> Iterator[str]:

@@ -1,6 +1,8 @@
 """Labels from evidence: the concept whose contexts a feature marks best.
 
-It is chosen on one half of the contexts and scored on the other, and on no test prompt.
+It is chosen on a random half of the contexts and scored on the other, and on no test prompt. "is" ends thousands of
+contexts and "Dallas" a dozen: a context counts by one over the square root of how many end in its word, or a feature of
+many rare words would pass for one of a common word.
 """
 
 from collections.abc import Sequence
@@ -22,15 +24,16 @@ __all__ = ["MIN_F1", "label_features"]
 
 MIN_F1 = 0.5
 """Below this a feature is said to match no concept."""
+HALVES_SEED = 11
 N_LOGITS = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Match:
-    """Best concept of each feature of a layer, and how well it was matched where it was chosen and where it was not."""
+    """Best concept of each feature of a layer, chosen on one half of the contexts, and its scores on the other."""
 
     concept: np.ndarray
-    chosen_f1: np.ndarray
+    n_active: np.ndarray
     f1: np.ndarray
     precision: np.ndarray
     recall: np.ndarray
@@ -53,12 +56,12 @@ def label_features(
         vocabulary: token texts.
     """
     labels: dict[tuple[int, int], FeatureLabel] = {}
-    chosen = np.arange(data.n_contexts) % 2 == 0
+    chosen = np.random.default_rng(HALVES_SEED).random(data.n_contexts) < 0.5
     for layer, weights in enumerate(transcoder.layers):
         if weights is None:
             continue
         active = csr_array((transcoder.encode(layer, data.inputs[layer]) > 0).numpy().astype(np.float32))
-        match = _match(active, concepts.holds, chosen)
+        match = _match(active, concepts.holds, concepts.weights, chosen)
         effects = _logit_effects(model, weights.W_dec.sum(1))
         tops = effects.topk(N_LOGITS, dim=-1).indices.tolist()
         bottoms = (-effects).topk(N_LOGITS, dim=-1).indices.tolist()
@@ -68,31 +71,34 @@ def label_features(
     return FeatureLabels(labels)
 
 
-def _match(active: csr_array, holds: csr_array, chosen: np.ndarray) -> _Match:
-    both = active[chosen].T @ holds[chosen]  # [feature, concept]
-    f1, _, _ = _scores(both.toarray(), active[chosen].sum(0)[:, None], holds[chosen].sum(0)[None])
+def _match(active: csr_array, holds: csr_array, weights: np.ndarray, chosen: np.ndarray) -> _Match:
+    f1, _, _ = _scores(active[chosen], holds[chosen], weights[chosen])  # [feature, concept]
     best = f1.argmax(-1)
-    rest = ~chosen
-    overlap = np.asarray((active[rest].T @ holds[rest]).toarray())[np.arange(len(best)), best]
-    held = _scores(overlap, active[rest].sum(0), holds[rest].sum(0)[best])
-    return _Match(best, f1[np.arange(len(best)), best], *held)
+    features = np.arange(len(best))
+    held = (scores[features, best] for scores in _scores(active[~chosen], holds[~chosen], weights[~chosen]))
+    return _Match(best, np.asarray(active.sum(0)), *held)
 
 
-def _scores(both: np.ndarray, n_active: np.ndarray, n_holds: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """F1, precision and recall; 0 where nothing is active."""
-    return both * 2 / np.maximum(n_active + n_holds, 1), both / np.maximum(n_active, 1), both / np.maximum(n_holds, 1)
+def _scores(active: csr_array, holds: csr_array, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """F1, precision and recall of every feature as a sign of every concept; 0 where nothing is active."""
+    weighted = holds.multiply(weights[:, None]).tocsr()
+    both = (active.T @ weighted).toarray()
+    n_active, n_holds = (active.T @ weights)[:, None], (holds.T @ weights)[None]
+    pairs = ((2 * both, n_active + n_holds), (both, n_active), (both, n_holds))
+    f1, precision, recall = (np.divide(a, b, out=np.zeros_like(a), where=b > 0) for a, b in pairs)
+    return f1, precision, recall
 
 
 def _label(
     match: _Match, idx: int, names: Sequence[str], top: tuple[str, ...], bottom: tuple[str, ...]
 ) -> FeatureLabel:
     f1, precision, recall = (round(float(x[idx]), 3) for x in (match.f1, match.precision, match.recall))
-    if match.chosen_f1[idx] == 0:
+    if match.n_active[idx] == 0:
         return FeatureLabel("never active in the corpus", top_logits=top, bottom_logits=bottom)
     concept = names[match.concept[idx]]
     if f1 < MIN_F1:
-        text = f"no concept matches (best F1 {f1:.2f}: {concept})"
-        return FeatureLabel(text, None, f1, precision, recall, top, bottom)
+        # What it raises is measured too, and says more to a reader than how far the best concept is off.
+        return FeatureLabel(f"no match; raises {', '.join(top[:2])}", None, f1, precision, recall, top, bottom)
     return FeatureLabel(concept, concept, f1, precision, recall, top, bottom)
 
 

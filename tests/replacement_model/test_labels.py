@@ -7,7 +7,7 @@ from replacement_model.labels import FeatureLabel, FeatureLabels, load_labels, s
 
 BY_FEATURE = {
     (1, 7): FeatureLabel("state: Texas", "state: Texas", 0.9, 0.95, 0.86, ("Austin", "TX"), ("Paris",)),
-    (0, 12): FeatureLabel("no concept matches (best F1 0.21)"),
+    (0, 12): FeatureLabel("no match; raises Austin, Texas"),
 }
 LABELS = FeatureLabels(BY_FEATURE)
 

@@ -46,10 +46,23 @@ def test_the_match_is_chosen_on_one_half_and_scored_on_the_other():
     # Feature 0 is concept 1 on the first half; on the second it also fires once where the concept does not hold.
     holds = csr_array(np.array([[1, 1], [0, 1], [1, 0], [0, 1], [1, 1], [1, 0]], np.float32))
     active = csr_array(np.array([[1], [1], [0], [1], [1], [1]], np.float32))
-    match = _match(active, holds, np.array([True, True, True, False, False, False]))
-    assert match.concept.tolist() == [1]
-    assert match.chosen_f1.tolist() == [1.0]
+    halves = np.array([True, True, True, False, False, False])
+    match = _match(active, holds, np.ones(6, np.float32), halves)
+    assert (match.concept.tolist(), match.n_active.tolist()) == ([1], [5])
     assert (match.precision[0], match.recall[0], match.f1[0]) == (pytest.approx(2 / 3), 1.0, pytest.approx(0.8))
+
+
+def test_a_context_counts_by_its_weight():
+    holds = csr_array(np.array([[1], [1], [0], [1], [0], [0]], np.float32))
+    active = csr_array(np.ones((6, 1), np.float32))
+    weights = np.array([1, 1, 1, 3, 0.5, 0.5], np.float32)
+    match = _match(active, holds, weights, np.array([True, True, True, False, False, False]))
+    assert (match.precision[0], match.recall[0]) == (pytest.approx(3 / 4), 1.0)
+
+
+def test_a_frequent_last_word_counts_less_in_each_of_its_contexts(prompts):
+    weights = tabulate_concepts(prompts).weights
+    assert weights[:3].tolist() == pytest.approx([1.0, 1.0, 8**-0.5])
 
 
 def test_labels_say_what_was_measured():
@@ -58,12 +71,12 @@ def test_labels_say_what_was_measured():
     active[::2, 0] = 1  # exactly concept 0
     active[[0, 1, 4, 5], 1] = 1  # half of each concept
     chosen = np.arange(12) % 4 < 2
-    match = _match(csr_array(active), holds, chosen)
+    match = _match(csr_array(active), holds, np.ones(12, np.float32), chosen)
     names = ("state: Texas", "state: Ohio")
     texts = [_label(match, idx, names, ("Austin",), ("Columbus",)) for idx in range(3)]
     assert (texts[0].text, texts[0].concept, texts[0].f1) == ("state: Texas", "state: Texas", 1.0)
     assert texts[0].top_logits == ("Austin",)
-    assert texts[1].text.startswith("no concept matches (best F1 0.")
+    assert texts[1].text.startswith("no match; raises ")
     assert texts[1].concept is None
     assert texts[2].text == "never active in the corpus"
     assert texts[2].f1 is None

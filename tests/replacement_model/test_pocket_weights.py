@@ -98,5 +98,6 @@ def test_every_feature_has_a_label_that_says_what_was_measured(kind):
     for label in labels.values():
         matched = label.concept is not None
         assert matched == (label.f1 is not None and label.f1 >= MIN_F1)
-        assert matched or label.text.startswith(("no concept matches (best F1", "never active"))
-    assert sum(label.concept is not None for label in labels.values()) > n_features / 10
+        assert matched or label.text.startswith(("no match; raises ", "never active"))
+    alive = [label for label in labels.values() if label.f1 is not None]
+    assert sum(label.concept is not None for label in alive) > len(alive) / 10
