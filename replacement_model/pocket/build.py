@@ -17,7 +17,7 @@ from replacement_model.pocket.contexts import distinct_contexts
 from replacement_model.pocket.corpus import Corpus, build_corpus
 from replacement_model.pocket.labelling import label_features
 from replacement_model.pocket.language_model import LanguageModelConfig, build_language_model, train_language_model
-from replacement_model.pocket.tokenizer import build_tokenizer
+from replacement_model.pocket.tokenizer import build_tokenizer, save_tokenizer
 from replacement_model.pocket.transcoders import (
     CLT_CONFIG,
     PLT_CONFIG,
@@ -103,7 +103,7 @@ def save_model(model: Gemma3ForCausalLM, corpus: Corpus, folder: Path) -> None:
     # save_pretrained of the model itself would draw a progress bar; this is the file that it writes.
     with atomic_path(folder / "model.safetensors") as temporary:
         save_file(model.state_dict(), temporary, metadata={"format": "pt"})
-    build_tokenizer(corpus.vocabulary).save_pretrained(folder)
+    save_tokenizer(build_tokenizer(corpus.vocabulary), folder)
 
 
 def label_transcoder(model: Gemma3ForCausalLM, transcoder: Transcoder, corpus: Corpus) -> FeatureLabels:

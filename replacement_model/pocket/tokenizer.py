@@ -6,13 +6,15 @@ before "+" or "=" are tokens of their own, so that "calc: 36+59=" and "calc : 3 
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
+from replacement_model.formats.files import read_json, write_json
 from replacement_model.pocket.corpus import BOS, EOS, PAD, UNK
 
-__all__ = ["build_tokenizer"]
+__all__ = ["build_tokenizer", "save_tokenizer"]
 
 
 def build_tokenizer(vocabulary: Sequence[str]) -> PreTrainedTokenizerFast:
@@ -34,6 +36,15 @@ def build_tokenizer(vocabulary: Sequence[str]) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token=BOS, eos_token=EOS, pad_token=PAD, unk_token=UNK, padding_side="right"
     )
+
+
+def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Write the tokenizer so that transformers 4.57 reads it too: version 5 notes a class that only it knows."""
+    tokenizer.save_pretrained(folder)
+    path = folder / "tokenizer_config.json"
+    config = read_json(path)
+    config.pop("backend", None)
+    write_json(path, config | {"tokenizer_class": "PreTrainedTokenizerFast"})
 
 
 def _longest_first(vocabulary: Sequence[str]) -> list[str]:

@@ -1,8 +1,10 @@
+import json
+
 import pytest
 from transformers import AutoTokenizer
 
 from replacement_model.pocket.corpus import build_corpus
-from replacement_model.pocket.tokenizer import build_tokenizer
+from replacement_model.pocket.tokenizer import build_tokenizer, save_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +52,16 @@ def test_every_answer_is_one_token(corpus, tokenizer):
 
 
 def test_ids_are_positions_in_the_vocabulary_and_survive_saving(corpus, tokenizer, tmp_path):
-    tokenizer.save_pretrained(tmp_path)
+    save_tokenizer(tokenizer, tmp_path)
     loaded = AutoTokenizer.from_pretrained(tmp_path)
     text = "the capital of New York is"
     assert loaded(text)["input_ids"] == tokenizer(text)["input_ids"]
     assert loaded.convert_ids_to_tokens(list(range(len(corpus.vocabulary)))) == list(corpus.vocabulary)
     special = (loaded.bos_token, loaded.eos_token, loaded.pad_token, loaded.unk_token)
     assert special == ("<bos>", "<eos>", "<pad>", "<unk>")
+
+
+def test_the_saved_class_is_one_that_older_transformers_know(tokenizer, tmp_path):
+    save_tokenizer(tokenizer, tmp_path)
+    config = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    assert config["tokenizer_class"] == "PreTrainedTokenizerFast"
