@@ -43,8 +43,8 @@ def prune(
         from circuits import load_graph
 
         circuit = prune_at(load_graph(graph), node_threshold, edge_threshold)
-    written = write_all(circuit, files)
     if as_json:
-        typer.echo(json.dumps(viz.summary_dict(circuit) | {"files": written}))
-    else:
-        stdout().print(viz.summary(circuit))
+        typer.echo(json.dumps(viz.summary_dict(circuit) | {"files": write_all(circuit, files)}))
+        return
+    stdout().print(viz.summary(circuit))
+    write_all(circuit, files)

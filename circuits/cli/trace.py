@@ -92,12 +92,11 @@ def trace(
         import viz
 
         circuit = prune_at(graph, node_threshold, edge_threshold)
-    written = write_all(circuit, files)
     if as_json:
-        typer.echo(json.dumps(viz.summary_dict(circuit) | {"files": written}))
+        typer.echo(json.dumps(viz.summary_dict(circuit) | {"files": write_all(circuit, files)}))
         return
     stdout().print(viz.summary(circuit))
-    if not written:
+    if not write_all(circuit, files):
         say("\nNothing was written; add -o FOLDER for the picture and the graph.")
 
 
