@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= out
 PROMPT := the capital of the state containing Dallas is
-PYTEST_FLAGS ?=
+PYTEST_FLAGS ?= -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow lint format bench readme graphviz clean distclean
