@@ -35,6 +35,8 @@ def gemma_host(model: nn.Module) -> Host:
 def _embed_scale(model: nn.Module) -> float:
     """sqrt(d_model), rounded as the model rounds it: a model cast to float64 keeps a float32 root."""
     tokens = model.model.embed_tokens
-    if not hasattr(tokens, "embed_scale"):  # Gemma 2 before transformers 5 scales outside of the module
+    scale = getattr(tokens, "embed_scale", None)
+    # Gemma 2 before transformers 5 scales outside of the module; a model without weights holds no value to read.
+    if scale is None or scale.is_meta:
         return float(model.config.hidden_size**0.5)
-    return float(tokens.embed_scale.to(tokens.weight.dtype))
+    return float(scale.to(tokens.weight.dtype))
