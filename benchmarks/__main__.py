@@ -6,6 +6,7 @@ import shlex
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +29,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the results (benchmarks/results)")
     arguments = parser.parse_args()
     install_peer()
-    with tempfile.TemporaryDirectory(prefix="orrery-bench-") as work:
-        found = run(QUICK if arguments.quick else REFERENCE, Tools(arguments.threads), Path(work))
     command = shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])
-    write_report({"command": command, "n_threads": arguments.threads, **found}, arguments.out)
-    print(f"wrote {arguments.out}/README.md", flush=True)
+    with tempfile.TemporaryDirectory(prefix="orrery-bench-") as work:
+        for found in run(QUICK if arguments.quick else REFERENCE, Tools(arguments.threads), Path(work)):
+            write_report({"command": command, "n_threads": arguments.threads, **found}, arguments.out)
+            print(f"wrote {arguments.out}/README.md", flush=True)
 
 
-def run(plan: Plan, tools: Tools, work: Path) -> dict[str, Any]:
-    """All measurements of a plan."""
+def run(plan: Plan, tools: Tools, work: Path) -> Iterator[dict[str, Any]]:
+    """All measurements of a plan; what is known so far after each kind of transcoder."""
     start = time.perf_counter()
     facts = {"plan": plan.name, "machine": machine()}
 
@@ -53,8 +54,8 @@ def run(plan: Plan, tools: Tools, work: Path) -> dict[str, Any]:
     for kind in plan.kinds:
         say(f"attribution, {kind}")
         tracing[kind] = run_tracing(Case(kind, plan, reference, work), tools)
+        yield {**facts, "tracing": tracing, "pruning": pruning, "seconds": time.perf_counter() - start}
     say("done")
-    return {**facts, "tracing": tracing, "pruning": pruning, "seconds": time.perf_counter() - start}
 
 
 if __name__ == "__main__":

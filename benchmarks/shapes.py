@@ -81,7 +81,7 @@ REFERENCE = Plan(
     kinds=("clt", "plt"),
     batch_sizes=(8, 16, 32, 64),
     mallocs=("default", "tuned"),
-    probe_features=500,
+    probe_features=250,
     golden_cases=(
         "gemma2_plt_relu",
         "gemma3_clt_relu",
@@ -90,7 +90,7 @@ REFERENCE = Plan(
         "llama_clt_jumprelu",
         "qwen3_plt_jumprelu",
     ),
-    repeats=3,
+    repeats=2,
 )
 
 QUICK = Plan(
