@@ -114,6 +114,14 @@ class Graph:
     def target_weights(self) -> Float[np.ndarray, "n_targets"]:
         return np.array([target.weight for target in self.targets], dtype=np.float64)
 
+    @property
+    def rounding_share(self) -> float:
+        """The largest share of a row's terms that a half-precision host rounded away; 0 for float32 and float64."""
+        books = self.books
+        edges = np.abs(self.adjacency).sum(axis=1, dtype=np.float64)
+        terms = edges + np.abs(books.constant) + np.abs(books.omitted) + np.abs(books.rounding)
+        return float((np.abs(books.rounding) / np.where(terms > 0, terms, 1.0)).max(initial=0.0))
+
     def to_scipy(self) -> sp.csr_array:
         """The square adjacency (n_nodes, n_nodes), `[target, source]`, nodes in the order of `Layout`."""
         layout = self.layout

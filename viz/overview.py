@@ -26,8 +26,9 @@ def summary_dict(graph: Graph | Circuit, *, n_features: int = 12, n_paths: int =
         n_paths: how many of the strongest paths from a token to the target with the largest weight.
 
     Returns:
-        prompt, model, transcoder, tokens, targets, scores, thresholds, books_residual, fvu (per layer, None where there
-        is no transcoder), counts, features (by position, strongest first) and paths (strongest first).
+        prompt, model, transcoder, tokens, targets, scores, thresholds, books_residual, rounding_share (of a
+        half-precision host), fvu (per layer, None where there is no transcoder), counts, features (by position,
+        strongest first) and paths (strongest first).
     """
     circuit = as_circuit(graph)
     whole = circuit.graph
@@ -48,6 +49,7 @@ def summary_dict(graph: Graph | Circuit, *, n_features: int = 12, n_paths: int =
         },
         "thresholds": {"node": float(circuit.node_threshold), "edge": float(circuit.edge_threshold)},
         "books_residual": float(whole.books.residual),
+        "rounding_share": whole.rounding_share,
         "fvu": [float(value) if np.isfinite(value) else None for value in whole.fvu],
         "counts": _counts(circuit),
         "features": _features(circuit, n_features),
@@ -144,6 +146,7 @@ def _trust(facts: dict[str, Any]) -> list[Text]:
         ),
         Text(
             f"books close to {facts['books_residual']:.1e}   "
+            + (f"the host rounded away up to {facts['rounding_share']:.1%}   " if facts["rounding_share"] else "")
             + (f"FVU per layer {layers}" if fvu else "FVU not measured")
         ),
         Text(

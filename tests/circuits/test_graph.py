@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 
 FEATURES = [(0, 0, 7), (1, 1, 4)]
@@ -47,3 +49,12 @@ def test_attributes_of_each_kind_of_node(make_graph):
 def test_target_weights_are_not_renormalised(make_graph):
     graph = make_graph(np.vstack([DENSE, DENSE[2]]), FEATURES, [0.5, 0.2], n_layers=2, n_pos=2)
     np.testing.assert_array_equal(graph.target_weights, [0.5, 0.2])
+
+
+def test_the_rounding_share_is_that_of_the_worst_row(make_graph):
+    graph = make_graph(DENSE, FEATURES, [0.5], n_layers=2, n_pos=2)
+    assert graph.rounding_share == 0
+    rounding = np.array([0, -0.5, 0])
+    books = replace(graph.books, rounding=rounding)
+    terms = 5.25 + abs(books.constant[1]) + abs(books.omitted[1]) + 0.5
+    assert replace(graph, books=books).rounding_share == 0.5 / terms
