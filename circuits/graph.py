@@ -1,15 +1,20 @@
 """The attribution graph: a frozen record of everything that one trace found, and the sums that prove it complete."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import networkx as nx
+import lazy_loader
 import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Float, Int
 
 from circuits.layout import Layout
 from replacement_model.labels import FeatureLabel
+
+if TYPE_CHECKING:
+    import networkx as nx
+else:
+    nx = lazy_loader.load("networkx")  # a fifth of a second, which only `to_networkx` has to wait for
 
 __all__ = ["Books", "Graph", "GraphMetadata", "Target"]
 
@@ -129,10 +134,10 @@ class Graph:
         rows = layout.row_nodes()[edges.row]
         return sp.csr_array((edges.data, (rows, edges.col)), shape=(layout.n_nodes, layout.n_nodes))
 
-    def to_networkx(self) -> nx.DiGraph:
+    def to_networkx(self) -> "nx.DiGraph":
         """A directed graph from sources to targets; nodes are `Layout`'s integers, with kind, layer, pos and label."""
         layout, square = self.layout, self.to_scipy().tocoo()
-        graph: nx.DiGraph = nx.DiGraph()
+        graph: "nx.DiGraph" = nx.DiGraph()
         graph.add_nodes_from((node, self.node_attributes(node)) for node in range(layout.n_nodes))
         edges = zip(square.col.tolist(), square.row.tolist(), square.data.tolist(), strict=True)
         graph.add_weighted_edges_from(edges)

@@ -3,7 +3,7 @@
 import sys
 import traceback
 from importlib import metadata
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -14,6 +14,7 @@ from circuits.cli.info import info
 from circuits.cli.options import debugging
 from circuits.cli.pocket import pocket
 from circuits.cli.prune import prune
+from circuits.cli.startup import leave
 from circuits.cli.trace import trace
 from replacement_model.errors import OrreryError
 
@@ -72,6 +73,10 @@ def _options(
     quiet_libraries()
 
 
-def main() -> None:
-    """Run the command line with the arguments of this process."""
-    app(prog_name="orrery")
+def main() -> NoReturn:
+    """Run the command line with the arguments of this process, and end it."""
+    try:
+        app(prog_name="orrery")
+    except SystemExit as stop:
+        leave(stop.code if isinstance(stop.code, int) else int(stop.code is not None))
+    leave(0)

@@ -7,7 +7,13 @@ from typing import Annotated
 import typer
 
 from circuits.cli.inputs import open_circuit
-from circuits.cli.options import DebugOption, EdgeThresholdOption, GraphArgument, JsonOption, NodeThresholdOption
+from circuits.cli.options import (
+    DebugOption,
+    GraphArgument,
+    JsonOption,
+    OtherEdgeThresholdOption,
+    OtherNodeThresholdOption,
+)
 from circuits.cli.output import FORMATS, check_output, plan_files
 from circuits.cli.progress import step
 from circuits.cli.writing import write_all
@@ -26,8 +32,8 @@ def export(
         Path | None,
         typer.Option("--output", "-o", help="A file whose ending names the format, or a folder; else beside GRAPH."),
     ] = None,
-    node_threshold: NodeThresholdOption = None,
-    edge_threshold: EdgeThresholdOption = None,
+    node_threshold: OtherNodeThresholdOption = None,
+    edge_threshold: OtherEdgeThresholdOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:

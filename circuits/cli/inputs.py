@@ -4,22 +4,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from circuits import Circuit, Graph
+    from circuits import Circuit
 
-__all__ = ["EDGE_THRESHOLD", "NODE_THRESHOLD", "open_circuit", "prune_at"]
+__all__ = ["EDGE_THRESHOLD", "NODE_THRESHOLD", "open_circuit"]
 
 NODE_THRESHOLD, EDGE_THRESHOLD = 0.8, 0.98
-
-
-def prune_at(graph: "Graph", node_threshold: float | None, edge_threshold: float | None) -> "Circuit":
-    """The circuit at these thresholds, the usual ones where None."""
-    from circuits import prune
-
-    return prune(
-        graph,
-        node_threshold=NODE_THRESHOLD if node_threshold is None else node_threshold,
-        edge_threshold=EDGE_THRESHOLD if edge_threshold is None else edge_threshold,
-    )
 
 
 def open_circuit(path: Path, node_threshold: float | None, edge_threshold: float | None) -> "Circuit":
@@ -29,9 +18,13 @@ def open_circuit(path: Path, node_threshold: float | None, edge_threshold: float
         InputError: no such file.
         GraphFileError: it is damaged, or no graph.
     """
-    from circuits import load_circuit, load_graph
+    from circuits import load_circuit, load_graph, prune
     from circuits.graph_file import file_kind
 
     if node_threshold is None and edge_threshold is None and file_kind(path) == "circuit":
         return load_circuit(path)
-    return prune_at(load_graph(path), node_threshold, edge_threshold)
+    return prune(
+        load_graph(path),
+        node_threshold=NODE_THRESHOLD if node_threshold is None else node_threshold,
+        edge_threshold=EDGE_THRESHOLD if edge_threshold is None else edge_threshold,
+    )

@@ -45,22 +45,20 @@ DebugOption = Annotated[
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Write one JSON object to stdout, and nothing else there, for programs.")
 ]
-NodeThresholdOption = Annotated[
-    float | None,
-    typer.Option(
-        "--node-threshold",
-        callback=_check_share,
-        help="Keep the nodes that carry this share of the influence on the targets, 0 to 1; usually 0.8.",
-    ),
-]
-EdgeThresholdOption = Annotated[
-    float | None,
-    typer.Option(
-        "--edge-threshold",
-        callback=_check_share,
-        help="Of the edges between them, keep those that carry this share, 0 to 1; usually 0.98.",
-    ),
-]
+_NODE_THRESHOLD = typer.Option(
+    "--node-threshold",
+    callback=_check_share,
+    help="Keep the nodes that carry this share of the influence on the targets, 0 to 1.",
+)
+_EDGE_THRESHOLD = typer.Option(
+    "--edge-threshold",
+    callback=_check_share,
+    help="Of the edges between them, keep those that carry this share, 0 to 1.",
+)
+NodeThresholdOption = Annotated[float, _NODE_THRESHOLD]
+EdgeThresholdOption = Annotated[float, _EDGE_THRESHOLD]
+OtherNodeThresholdOption = Annotated[float | None, _NODE_THRESHOLD]
+OtherEdgeThresholdOption = Annotated[float | None, _EDGE_THRESHOLD]
 GraphArgument = Annotated[
     Path, typer.Argument(metavar="GRAPH", help="A .safetensors file that `orrery trace --output` wrote.")
 ]

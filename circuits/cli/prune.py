@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from circuits.cli.console import stdout
-from circuits.cli.inputs import prune_at
+from circuits.cli.inputs import EDGE_THRESHOLD, NODE_THRESHOLD
 from circuits.cli.options import DebugOption, EdgeThresholdOption, GraphArgument, JsonOption, NodeThresholdOption
 from circuits.cli.output import OutputFile, check_output
 from circuits.cli.progress import step
@@ -18,8 +18,8 @@ __all__ = ["prune"]
 
 def prune(
     graph: GraphArgument,
-    node_threshold: NodeThresholdOption = None,
-    edge_threshold: EdgeThresholdOption = None,
+    node_threshold: NodeThresholdOption = NODE_THRESHOLD,
+    edge_threshold: EdgeThresholdOption = EDGE_THRESHOLD,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the circuit to this .safetensors file.")
     ] = None,
@@ -41,8 +41,9 @@ def prune(
     with step("Pruning"):
         import viz
         from circuits import load_graph
+        from circuits import prune as prune_graph
 
-        circuit = prune_at(load_graph(graph), node_threshold, edge_threshold)
+        circuit = prune_graph(load_graph(graph), node_threshold=node_threshold, edge_threshold=edge_threshold)
     if as_json:
         typer.echo(json.dumps(viz.summary_dict(circuit) | {"files": write_all(circuit, files)}))
         return

@@ -1,10 +1,13 @@
-"""Loading torch and transformers a little faster."""
+"""Starting and leaving sooner: what a process that imports torch and transformers would do for nothing."""
 
 import gc
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
-__all__ = ["collector_paused"]
+__all__ = ["collector_paused", "leave"]
 
 
 @contextmanager
@@ -20,3 +23,17 @@ def collector_paused() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+def leave(code: int) -> NoReturn:
+    """End the process at once, once all output is written.
+
+    The interpreter would take thousands of modules apart first, for half a second or more. A reader that has closed
+    the pipe makes this exit code 1.
+    """
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BrokenPipeError:
+        code = code or 1
+    os._exit(code)

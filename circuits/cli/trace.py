@@ -1,26 +1,20 @@
 """`orrery trace`: from a prompt to a graph, a circuit, and their files."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from circuits.cli.compilation import announce_compilation
 from circuits.cli.console import say, stdout
-from circuits.cli.inputs import prune_at
+from circuits.cli.inputs import EDGE_THRESHOLD, NODE_THRESHOLD
 from circuits.cli.options import DebugOption, EdgeThresholdOption, JsonOption, NodeThresholdOption
 from circuits.cli.output import FORMATS, check_output, plan_files, slug
 from circuits.cli.progress import step, steps
 from circuits.cli.startup import collector_paused
 from circuits.cli.targets import parse_targets
 from circuits.cli.writing import write_all
-
-if TYPE_CHECKING:
-    from circuits import Graph
-    from circuits.targets import TargetSpec
-    from replacement_model import ReplacementModel
 
 __all__ = ["trace"]
 
@@ -52,8 +46,8 @@ def trace(
     ] = None,
     memory: Annotated[str, typer.Option("--memory", help="Memory that attribution may use, such as 4GiB.")] = "4GiB",
     device: Annotated[str | None, typer.Option("--device", help="Where to run, such as cuda; else the CPU.")] = None,
-    node_threshold: NodeThresholdOption = None,
-    edge_threshold: EdgeThresholdOption = None,
+    node_threshold: NodeThresholdOption = NODE_THRESHOLD,
+    edge_threshold: EdgeThresholdOption = EDGE_THRESHOLD,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="A folder for the files, or one file whose ending names its format."),
@@ -84,38 +78,23 @@ def trace(
     files = () if folder is None else plan_files(folder, formats, slug(prompt))
     check_output(files)
     with step(f"Loading {model}"), collector_paused():
-        targets = parse_targets(target or (), over, position)
-        loaded = _load(model, transcoder, device)
-    announce_compilation()
-    graph = _attribute(loaded, prompt, targets, max_feature_nodes, memory)
-    with step("Pruning"):
-        import viz
+        from circuits import attribute, prune
+        from replacement_model import ReplacementModel
+        from viz import summary, summary_dict
 
-        circuit = prune_at(graph, node_threshold, edge_threshold)
+        targets = parse_targets(target or (), over, position)
+        loaded = ReplacementModel.from_pretrained(model, transcoder=transcoder, device=device)
+    read = loaded.read_prompt(prompt)
+    announce_compilation()
+    with steps("Attributing") as progress:
+        graph = attribute(
+            loaded, read, targets, max_feature_nodes=max_feature_nodes, memory_budget=memory, progress=progress
+        )
+    with step("Pruning"):
+        circuit = prune(graph, node_threshold=node_threshold, edge_threshold=edge_threshold)
     if as_json:
-        typer.echo(json.dumps(viz.summary_dict(circuit) | {"files": write_all(circuit, files)}))
+        typer.echo(json.dumps(summary_dict(circuit) | {"files": write_all(circuit, files)}))
         return
-    stdout().print(viz.summary(circuit))
+    stdout().print(summary(circuit))
     if not write_all(circuit, files):
         say("\nNothing was written; add -o FOLDER for the picture and the graph.")
-
-
-def _load(model: str, transcoder: str | None, device: str | None) -> "ReplacementModel":
-    from replacement_model import ReplacementModel
-
-    return ReplacementModel.from_pretrained(model, transcoder=transcoder, device=device)
-
-
-def _attribute(
-    model: "ReplacementModel",
-    prompt: str,
-    targets: "Sequence[TargetSpec] | None",
-    max_feature_nodes: int | None,
-    memory: str,
-) -> "Graph":
-    from circuits import attribute
-
-    with steps("Attributing") as progress:
-        return attribute(
-            model, prompt, targets, max_feature_nodes=max_feature_nodes, memory_budget=memory, progress=progress
-        )

@@ -13,8 +13,9 @@ import pytest
 import scipy.sparse as sp
 from typer.testing import CliRunner
 
-from circuits import Books, Graph, GraphMetadata, Target, save_graph
+from circuits import Books, Graph, GraphMetadata, Target, attribute, prune, save_graph
 from circuits.cli.app import app
+from replacement_model import ReplacementModel
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,12 @@ class Outcome:
     code: int
     stdout: str
     stderr: str
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compiled_kernels() -> None:
+    """The kernels are on disk before any command runs, so that none announces their compilation."""
+    prune(attribute(ReplacementModel.from_pretrained("pocket"), "the capital of the state containing Dallas is"))
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ HEAVY = ("torch", "transformers", "numba", "scipy", "networkx", "graphviz", "saf
 PROBE = """
 import json, sys
 sys.argv = ["orrery", *json.loads(sys.argv[1])]
-from circuits.cli import main
+from circuits.cli.app import app
 try:
-    main()
+    app(prog_name="orrery")
 except SystemExit as stop:
     print("exit", stop.code, file=sys.stderr)
 print(json.dumps(sorted(name.partition(".")[0] for name in sys.modules)), file=sys.stderr)
