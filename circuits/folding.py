@@ -35,12 +35,14 @@ class FoldedLayer:
         W_O: (d_model, n_heads * d_head), times the post-norm's gain.
         W_V: (n_kv_heads * d_head, d_model), times the pre-norm's gain.
         mix: [kv head, head of its group, destination, source], pattern times both reciprocal denominators.
+        parallel: attention and skip act on the same gradient; else the skip comes first on the way down.
     """
 
     W_O: Float[Tensor, "d_model d_heads"]
     W_V: Float[Tensor, "d_kv d_model"]
     mix: Float[Tensor, "n_kv_heads group pos pos"]
     skip: FoldedSkip | None
+    parallel: bool = False
 
 
 def fold(capture: Capture, transcoder: Transcoder) -> tuple[FoldedLayer, ...]:
@@ -70,6 +72,7 @@ def _fold_layer(frozen: FrozenBlock, skip: Tensor | None, transcoder: Transcoder
         W_V=_before(block.W_V.to(dtype), block.attn_norm),
         mix=mix.unflatten(0, (block.n_kv_heads, -1)).contiguous(),
         skip=None if skip is None else _fold_skip(frozen, skip, transcoder.encoder_tap, transcoder.decoder_site),
+        parallel=block.parallel,
     )
 
 

@@ -4,7 +4,8 @@ One pass from the last layer to the embeddings gives a target's whole row of the
 are neighbours in position, each group over no more positions than its latest target needs, and a target joins its group
 at its own layer, so that the work is that of the causal cone. Buffers are made once and written in place.
 
-Depths order the places in the residual stream: `resid_mid[l]` is 2 l + 1, `resid_post[l]` is 2 l + 2.
+Depths order the places in the residual stream: `resid_mid[l]` is 2 l + 1, `resid_post[l]` is 2 l + 2. A parallel block
+has no `resid_mid` of its own: its MLP reads `resid_pre[l]`, which is 2 l.
 """
 
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from circuits.folding import FoldedLayer
 from circuits.writes import LayerWrites, Writes
 from replacement_model.capture import Capture
 
-__all__ = ["RowBlock", "SourceRows", "Sweep", "resid_mid_depth", "resid_post_depth"]
+__all__ = ["RowBlock", "SourceRows", "Sweep", "mlp_depth", "resid_mid_depth", "resid_post_depth"]
 
 Depth = TypeVar("Depth", int, Tensor)
 # Larger groups waste more work on positions that only their latest target needs, smaller ones make smaller products.
@@ -35,6 +36,11 @@ def resid_mid_depth(layer: Depth) -> Depth:
 def resid_post_depth(layer: Depth) -> Depth:
     """Depth of the residual stream after `layer`."""
     return 2 * layer + 2
+
+
+def mlp_depth(layer: int, parallel: bool) -> int:
+    """Depth of the residual stream that the MLP of `layer` reads."""
+    return resid_post_depth(layer - 1) if parallel else resid_mid_depth(layer)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,13 +94,21 @@ class _Group:
     rows: RowBlock
     n_at_depth: Int[np.ndarray, "n_depths"]  # how many targets read at this depth or above
 
+    def old(self, layer: int) -> int:
+        """How many targets passed a layer before `layer`; the others have a gradient at their own position alone."""
+        return int(self.n_at_depth[resid_post_depth(layer) + 1])
+
     def passing(self, layer: int) -> int:
         """How many targets see what the MLP of `layer` writes."""
         return int(self.n_at_depth[resid_post_depth(layer)])
 
     def live(self, layer: int) -> int:
-        """How many targets see what the attention of `layer` writes."""
+        """How many targets see what the attention of `layer` writes (in a parallel block those that see its MLP)."""
         return int(self.n_at_depth[resid_mid_depth(layer)])
+
+    def own_grad(self, first: int, stop: int) -> Float[Tensor, "n d_model"]:
+        """The gradients of targets `first : stop` at their own positions."""
+        return self.grad[torch.arange(first, stop, device=self.grad.device), self.targets.pos[first:stop]]
 
 
 class Sweep:
@@ -157,7 +171,7 @@ class Sweep:
         return groups
 
     def _pass_mlp(self, groups: list[_Group], layer: int) -> None:
-        """Contract with what the MLP of `layer` writes, and follow its skip."""
+        """Contract with what the MLP of `layer` writes, and follow its skip (later, in a parallel block)."""
         if not any(group.passing(layer) for group in groups):
             return
         writes = self._writes.at(layer)
@@ -170,21 +184,26 @@ class Sweep:
                 _add_total(rows.constant[:n], grad, writes.constants)
                 if writes.rounding is not None:
                     _add_total(rows.rounding[:n], grad, writes.rounding)
-                self._add_skip(grad, self._layers[layer])
+                if not self._layers[layer].parallel:
+                    self._add_skip(grad, self._layers[layer])
 
     def _pass_attention(self, groups: list[_Group], layer: int) -> None:
         """Contract with the constants of the attention of `layer`, and follow it to the positions that it reads."""
-        constants, rounding = self._writes.attention(layer)
-        fresh = [group.targets.direction[group.passing(layer) : group.live(layer)] for group in groups]
-        # Targets that read here are still zero but at their own position: one small product for all groups.
-        heads = (torch.cat(fresh) @ self._layers[layer].W_O).split([len(rows) for rows in fresh])
-        for group, new_heads in zip(groups, heads, strict=True):
+        folded, (constants, rounding) = self._layers[layer], self._writes.attention(layer)
+        fresh = [group.own_grad(group.old(layer), group.live(layer)) for group in groups]
+        # Targets that come to this layer first are still zero but at their own position: one small product for all.
+        new_heads = (torch.cat(fresh) @ folded.W_O).split([len(rows) for rows in fresh])
+        for group, own_heads in zip(groups, new_heads, strict=True):
             n = group.live(layer)
             if n:
-                _add_total(group.rows.constant[:n], group.grad[:n], constants)
+                grad = group.grad[:n]
+                _add_total(group.rows.constant[:n], grad, constants)
                 if rounding is not None:
-                    _add_total(group.rows.rounding[:n], group.grad[:n], rounding)
-                self._add_attention(group.grad[:n], new_heads, group.targets.pos[n - len(new_heads) : n], layer)
+                    _add_total(group.rows.rounding[:n], grad, rounding)
+                heads = self._through_W_O(grad, own_heads, group.targets.pos[:n], folded)
+                if folded.parallel:
+                    self._add_skip(grad, folded)
+                self._add_attention(grad, heads, folded)
 
     def _reach_embeddings(self, group: _Group) -> None:
         n_pos = group.grad.shape[1]
@@ -199,30 +218,37 @@ class Sweep:
         torch.mm(grad.view(n * n_pos, d_model), layer.skip.matrix, out=skipped)
         grad.addcmul_(skipped.view_as(grad), layer.skip.scale[:n_pos])
 
-    def _add_attention(
+    def _through_W_O(
         self,
         grad: Float[Tensor, "n n_pos d_model"],
-        new_heads: Float[Tensor, "n_new d_heads"],
-        new_pos: Int[Tensor, "n_new"],
-        layer: int,
-    ) -> None:
-        """Add W_V^T mix^T W_O^T grad to grad; W_O^T grad of the last targets is known, non-zero at `new_pos` alone."""
-        folded, (n, n_pos, d_model) = self._layers[layer], grad.shape
-        n_old, (n_groups, group) = n - len(new_heads), folded.mix.shape[:2]
-        flat = grad.view(n * n_pos, d_model)
-        heads = self._heads[: folded.W_O.shape[1] * n * n_pos].view(-1, n, n_pos)  # [n_heads * d_head, n, n_pos]
+        own_heads: Float[Tensor, "n_new d_heads"],
+        pos: Int[Tensor, "n"],
+        layer: FoldedLayer,
+    ) -> Float[Tensor, "d_heads n n_pos"]:
+        """W_O^T grad; it is known for the last targets, and non-zero only at their own positions."""
+        n, n_pos, d_model = grad.shape
+        n_old = n - len(own_heads)
+        heads = self._heads[: layer.W_O.shape[1] * n * n_pos].view(-1, n, n_pos)
         if n_old:
-            torch.mm(folded.W_O.T, flat[: n_old * n_pos].T, out=heads.view(len(heads), -1)[:, : n_old * n_pos])
+            flat = grad[:n_old].view(n_old * n_pos, d_model)
+            torch.mm(layer.W_O.T, flat.T, out=heads.view(len(heads), -1)[:, : n_old * n_pos])
         if n > n_old:
             heads[:, n_old:].zero_()
-            heads[:, torch.arange(n_old, n, device=grad.device), new_pos] = new_heads.T
+            heads[:, torch.arange(n_old, n, device=grad.device), pos[n_old:]] = own_heads.T
+        return heads
+
+    def _add_attention(
+        self, grad: Float[Tensor, "n n_pos d_model"], heads: Float[Tensor, "d_heads n n_pos"], layer: FoldedLayer
+    ) -> None:
+        """Add W_V^T mix^T heads to grad."""
+        (n, n_pos, d_model), (n_groups, group) = grad.shape, layer.mix.shape[:2]
         per_group = heads.view(n_groups, group, -1, n_pos)  # [n_kv_heads, group, d_head * n, n_pos]
-        values = self._values[: folded.W_V.shape[0] * n * n_pos].view(n_groups, -1, n_pos)
-        mix = folded.mix[:, :, :n_pos, :n_pos]
+        values = self._values[: layer.W_V.shape[0] * n * n_pos].view(n_groups, -1, n_pos)
+        mix = layer.mix[:, :, :n_pos, :n_pos]
         torch.bmm(per_group[:, 0], mix[:, 0], out=values)
         for head in range(1, group):
             values.baddbmm_(per_group[:, head], mix[:, head])
-        flat.addmm_(values.view(len(folded.W_V), -1).T, folded.W_V)
+        grad.view(n * n_pos, d_model).addmm_(values.view(len(layer.W_V), -1).T, layer.W_V)
 
 
 def _add_total(

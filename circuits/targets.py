@@ -13,7 +13,7 @@ from torch import Tensor
 
 from circuits.folding import tap_adjoint
 from circuits.graph import Target
-from circuits.sweep import SourceRows, resid_mid_depth, resid_post_depth
+from circuits.sweep import SourceRows, mlp_depth, resid_post_depth
 from replacement_model import InputError, ReplacementModel
 from replacement_model.capture import Capture
 
@@ -131,8 +131,8 @@ def resolve_targets(
     return TargetRows(
         targets=tuple(part.target for part in parts),
         rows=SourceRows(
-            depth=torch.tensor([part.depth for part in parts]),
-            pos=torch.tensor([part.target.pos for part in parts]),
+            depth=torch.tensor([part.depth for part in parts], device=capture.embed.device),
+            pos=torch.tensor([part.target.pos for part in parts], device=capture.embed.device),
             direction=torch.stack([part.direction for part in parts]),
         ),
         pre_act=torch.stack([part.pre_act for part in parts]),
@@ -216,7 +216,8 @@ def _feature(model: ReplacementModel, capture: Capture, spec: FeatureTarget) -> 
         raise InputError(f"feature {spec.feature_idx} of layer {layer} does not exist; that layer has {held}")
     label = f"L{layer} #{spec.feature_idx}"
     target = Target("feature", label, pos, 1.0, layer, feature_idx=spec.feature_idx)
-    rows, pre_acts, constants = feature_rows(model, capture, torch.tensor([[layer, pos, spec.feature_idx]]))
+    place = torch.tensor([[layer, pos, spec.feature_idx]], device=capture.embed.device)
+    rows, pre_acts, constants = feature_rows(model, capture, place)
     return _Resolved(target, int(rows.depth[0]), rows.direction[0], pre_acts[0], constants[0])
 
 
@@ -227,6 +228,7 @@ def feature_rows(
     transcoder = model.transcoder
     direction = capture.embed.new_empty(len(features), model.host.d_model)
     pre_acts, constants = capture.embed.new_empty(len(features)), capture.embed.new_empty(len(features))
+    depth = torch.empty_like(features[:, 0])
     for layer in features[:, 0].unique().tolist():
         where = (features[:, 0] == layer).nonzero().squeeze(1)
         pos, idx = features[where, 1], features[where, 2]
@@ -237,7 +239,8 @@ def feature_rows(
         pre_acts[where] = (encoder * inputs[pos]).sum(-1) + b_enc
         constants[where] = (encoder * bias[pos]).sum(-1) + b_enc
         direction[where] = tap_adjoint(block.block.mlp_norm, block.mlp_scale[pos], transcoder.encoder_tap, encoder)
-    return SourceRows(resid_mid_depth(features[:, 0]), features[:, 1], direction), pre_acts, constants
+        depth[where] = mlp_depth(layer, block.block.parallel)
+    return SourceRows(depth, features[:, 1], direction), pre_acts, constants
 
 
 def _through_final_norm(

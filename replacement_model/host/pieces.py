@@ -68,7 +68,7 @@ class Norm:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Block:
-    """One decoder layer: x += post(attn(norm(x))); x += post(mlp(norm(x))).
+    """One decoder layer: x += post(attn(norm(x))); x += post(mlp(norm(x))), or both from the same x if parallel.
 
     Attributes:
         module: the layer; its first input is `resid_pre`.
@@ -79,6 +79,8 @@ class Block:
         W_V: (n_kv_heads * d_head, d_model).
         W_O: (d_model, n_heads * d_head).
         b_V, b_O: their biases, None where there are none.
+        parallel: attention and MLP both read `resid_pre`, each through its own norm or through one that they share;
+            `resid_mid`, the stream that the MLP's norm reads, is then `resid_pre`.
     """
 
     module: nn.Module
@@ -94,6 +96,7 @@ class Block:
     b_O: Float[Tensor, "d_model"] | None = None
     attn_post_norm: Norm | None = None
     mlp_post_norm: Norm | None = None
+    parallel: bool = False
 
     @property
     def d_head(self) -> int:

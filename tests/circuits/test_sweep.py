@@ -1,5 +1,7 @@
 """The explicit adjoint against autograd: through the Hugging Face model, and through the frozen model."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,8 @@ from torch import Tensor
 
 from circuits import DirectionTarget, Graph, TokenTarget, attribute
 from circuits.folding import fold
-from circuits.sweep import SourceRows, Sweep, resid_mid_depth, resid_post_depth
+from circuits.sweep import SourceRows, Sweep, mlp_depth, resid_mid_depth, resid_post_depth
+from circuits.targets import feature_rows
 from circuits.writes import Writes
 from replacement_model import ReplacementModel, Transcoder
 from replacement_model.capture import Capture
@@ -116,43 +119,74 @@ def swept(
     return dense, constants
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_every_depth_and_position_against_autograd_through_the_frozen_model(architecture: str) -> None:
+def made_parallel(captured: Capture, layers: tuple[int, ...]) -> Capture:
+    """The same frozen pieces with parallel blocks: no model computes this, but it is as linear as one that does."""
+    blocks = list(captured.frozen.blocks)
+    for layer in layers:
+        blocks[layer] = replace(blocks[layer], block=replace(blocks[layer].block, parallel=True))
+    return replace(captured, frozen=replace(captured.frozen, blocks=tuple(blocks)))
+
+
+def run_frozen(captured: Capture, transcoder: Transcoder, resid: Tensor, writes: list[Tensor]) -> dict[int, Tensor]:
+    """The residual stream by depth, from given outputs at the decoder's site."""
+    streams = {}
+    for layer, (frozen, write) in enumerate(zip(captured.frozen.blocks, writes, strict=True)):
+        attended = resid + frozen.attn_write(resid)
+        read = resid if frozen.block.parallel else attended
+        streams[mlp_depth(layer, frozen.block.parallel)] = read
+        write = write + frozen.tap(read, transcoder.encoder_tap) @ transcoder.skip(layer).T
+        resid = attended + frozen.site_write(write, transcoder.decoder_site)
+        streams[resid_post_depth(layer)] = resid
+    return streams
+
+
+CASES = [*((architecture, ()) for architecture in ARCHITECTURES), ("gemma2", (1,)), ("gpt2", (0, 1, 2))]
+
+
+@pytest.mark.parametrize(("architecture", "parallel"), CASES, ids=str)
+def test_every_depth_and_position_against_autograd_through_the_frozen_model(
+    architecture: str, parallel: tuple[int, ...]
+) -> None:
     transcoder = tiny_transcoder(True, "relu", True, TAPS[2], SITES[0])
     model, captured, parts = frozen_pieces(architecture, transcoder)
-    rows = random_rows(40, captured.n_pos)
+    captured = made_parallel(captured, parallel)
+    rows = random_rows(60, captured.n_pos)
+    for layer in parallel:  # nothing reads between attention and MLP there
+        rows.depth[rows.depth == resid_mid_depth(layer)] = mlp_depth(layer, True)
+    rows.depth.clamp_(min=mlp_depth(0, 0 in parallel))
     dense, constants = swept(model, captured, parts, rows, block_size=7)
 
     tokens = captured.embed.clone().requires_grad_()
     scales = torch.ones(len(parts.features), dtype=torch.float64, requires_grad=True)
     error_scales = torch.ones(N_LAYERS, captured.n_pos, 1, dtype=torch.float64, requires_grad=True)
     writes = [parts.constants[layer] + error_scales[layer] * parts.errors[layer] for layer in range(N_LAYERS)]
-    for layer in range(N_LAYERS):
-        for col in (parts.features[:, 0] == layer).nonzero().squeeze(1).tolist():
-            _, pos, idx = parts.features[col].tolist()
-            one_pos = torch.zeros(captured.n_pos, 1, dtype=torch.float64).index_fill(0, torch.tensor(pos), 1.0)
-            decoder = transcoder.layers[layer].W_dec[idx]
-            for j in range(len(decoder)):
-                writes[layer + j] = writes[layer + j] + scales[col] * parts.feature_acts[col] * one_pos * decoder[j]
-    skips = tuple(transcoder.skip(layer) for layer in range(N_LAYERS))
-    resid_mids, final = captured.frozen.run(
-        tokens + captured.pos_embed, torch.stack(writes), skips, transcoder.encoder_tap, transcoder.decoder_site
-    )
-    torch.testing.assert_close(torch.stack(resid_mids), captured.resid_mid, **EXACT)
-    torch.testing.assert_close(final, captured.resid_final, **EXACT)
-    # resid_post[l] for l below the last: the next layer's resid_mid less what its attention writes
+    for col, (source, pos, idx) in enumerate(parts.features.tolist()):
+        one_pos = torch.zeros(captured.n_pos, 1, dtype=torch.float64).index_fill(0, torch.tensor(pos), 1.0)
+        for layer in range(source, N_LAYERS):
+            decoder = transcoder.decoder_rows(source, torch.tensor([idx]), layer)
+            writes[layer] = writes[layer] + scales[col] * parts.feature_acts[col] * one_pos * decoder
+    streams = run_frozen(captured, transcoder, tokens + captured.pos_embed, writes)
+    if not parallel:
+        for layer in range(N_LAYERS):
+            torch.testing.assert_close(streams[resid_mid_depth(layer)], captured.resid_mid[layer], **EXACT)
+            torch.testing.assert_close(streams[resid_post_depth(layer)], captured.resid_post(layer), **EXACT)
+    assert set(rows.depth.tolist()) <= {0, *streams}
     for row in range(len(rows)):
         depth, pos, direction = int(rows.depth[row]), int(rows.pos[row]), rows.direction[row]
-        if depth % 2 == 0 and depth < 2 * N_LAYERS:
-            continue  # tested through the Hugging Face model, which shows resid_post
-        place = final if depth == 2 * N_LAYERS else resid_mids[depth // 2]
-        value = place[pos] @ direction
+        value = (streams[depth] if depth else tokens + captured.pos_embed)[pos] @ direction
         by_scale, by_error, by_token = torch.autograd.grad(
-            value, [scales, error_scales, tokens], retain_graph=True, materialize_grads=True
+            value, [scales, error_scales, tokens], retain_graph=True, materialize_grads=True, allow_unused=True
         )
         expected = torch.cat([by_scale, by_error.flatten(), (by_token * tokens).sum(-1)])
         torch.testing.assert_close(dense[row], expected.detach(), **EXACT)
         torch.testing.assert_close(constants[row], (value - expected.sum()).detach(), rtol=1e-9, atol=1e-9)
+
+
+def test_features_of_a_parallel_layer_read_below_its_attention() -> None:
+    model, captured, parts = frozen_pieces("gemma2", tiny_transcoder(True, "relu", True))
+    rows, _, _ = feature_rows(model, made_parallel(captured, (1,)), parts.features)
+    read = torch.tensor([resid_mid_depth(0), resid_post_depth(0), resid_mid_depth(2)])
+    torch.testing.assert_close(rows.depth, read[parts.features[:, 0]])
 
 
 @pytest.mark.parametrize("block_size", [1, 2, 7, 32])
