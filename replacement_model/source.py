@@ -4,53 +4,54 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
 from replacement_model.errors import InputError
 from replacement_model.formats.files import sha256
+from replacement_model.hub import fetch_folder
+from replacement_model.repository import HubName
 
 __all__ = ["Source", "locate", "weight_hashes"]
 
 MODEL_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
-TRANSCODER_FILES = ("*.json", "*.yaml", "*.safetensors")
+TRANSCODER_FILES = ("*.json", "*.yaml", "*.safetensors", "*.npz")
 BLOB = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A folder with weights, and what it was asked for as."""
+    """A folder with weights, and what it was asked for as.
+
+    Attributes:
+        name: what was asked for.
+        folder: where it is; its last parts may hold `*`, for sets with a folder a layer.
+        revision: the hub's commit, None for a local folder.
+    """
 
     name: str
     folder: Path
     revision: str | None = None
 
 
-def locate(name: str | Path, patterns: tuple[str, ...]) -> Source:
+def locate(name: str | Path | Source, patterns: tuple[str, ...]) -> Source:
     """The local folder for `name`: a path, or `owner/repository[//folder][@revision]` on the hub.
 
+    Args:
+        name: a path, a hub name, or a source that was located before.
+        patterns: names of the files that are needed; only they are downloaded.
+
     Raises:
-        InputError: there is no such folder, and the hub has no such repository or cannot be reached.
+        InputError: there is no such folder, and the hub has no such repository, demands a login or is out of reach.
+        WeightsError: the hub is out of reach, and the cache has only a part of the files.
     """
+    if isinstance(name, Source):
+        return name
     if not str(name):
         raise InputError("no name was given; name a folder or a repository, or try 'pocket'")
-    if Path(name).is_dir():
-        return Source(str(name), Path(name).resolve())
-    text = str(name)
-    address, _, revision = text.partition("@")
-    repository, _, subfolder = address.partition("//")
-    wanted = [f"{subfolder}/{pattern}" for pattern in patterns] if subfolder else list(patterns)
-    try:
-        root = Path(snapshot_download(repository, revision=revision or None, allow_patterns=wanted))
-    except (HFValidationError, LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(
-            f"{text!r} is neither a local folder nor a repository in reach ({reason}); check the name, or try 'pocket'"
-        ) from error
-    folder = (root / subfolder).resolve()
-    if not folder.is_dir() or not folder.is_relative_to(root.resolve()):
-        raise InputError(f"{repository} has no folder {subfolder!r} at revision {revision or 'main'}; check the name")
-    return Source(text, folder, root.name)
+    path = Path(name)
+    if path.is_dir() or ("*" in path.name and any(path.parent.glob(path.name))):
+        return Source(str(name), path.resolve())
+    where = HubName.parse(str(name))
+    root = fetch_folder(where, patterns)
+    return Source(str(name), (root / where.folder).resolve(), root.name)
 
 
 def weight_hashes(folder: Path) -> dict[str, str]:

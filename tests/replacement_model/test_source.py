@@ -27,6 +27,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         blob = repository / "blobs" / (commit[0] * 64)
         blob.write_bytes(b"not what its name says, to see that it is not read")
         (folder / "x.safetensors").symlink_to(blob)
+        (repository / "snapshots" / commit / "config.yaml").write_text(commit)
     return cache
 
 
