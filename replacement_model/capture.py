@@ -4,24 +4,20 @@ Every block is rebuilt from the captured pieces and compared with what the host 
 an architecture, or a new transformers release that moves something, is therefore an error that names the layer.
 """
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
-from replacement_model.contexts import eager_attention, evaluation_mode, native_norms
-from replacement_model.errors import CaptureError
+from replacement_model.contexts import as_captured, eager_attention, evaluation_mode
 from replacement_model.frozen import FrozenBlock, FrozenModel
 from replacement_model.host import Block, Host
+from replacement_model.recording import AttentionCall, LayerRecord, recording
 from replacement_model.transcoder import DecoderSite
+from replacement_model.verification import TOLERANCES, check_layer, compare
 
 __all__ = ["Capture", "capture", "working_dtype"]
-
-# Largest max|rebuilt - host| / max|host| that is still rounding: measured with each dtype's eps in mind.
-TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-5, torch.bfloat16: 3e-2, torch.float16: 4e-3}
 
 
 def working_dtype(host_dtype: torch.dtype) -> torch.dtype:
@@ -37,7 +33,8 @@ class Capture:
         frozen: patterns and denominators.
         embed: the tokens' vectors, with the host's embedding scale.
         pos_embed: learned position embeddings (zeros where there are none).
-        resid_pre, resid_mid: residual stream before attention, and between attention and MLP.
+        resid_pre, resid_mid: residual stream before attention, and between attention and MLP (what the MLP's norm
+            reads; in a parallel block that is `resid_pre`).
         mlp_out, mlp_write: the MLP module's output, and what it adds to the residual stream.
         resid_final: the residual stream after the last layer.
         attn_rounding, mlp_rounding: host value minus rebuilt value at each write, for hosts in bfloat16 or float16;
@@ -63,6 +60,11 @@ class Capture:
     mlp_rounding: Float[Tensor, "n_layers pos d_model"] | None = None
 
     @property
+    def keeps_patterns(self) -> bool:
+        """Whether the patterns are held; otherwise each reading of one runs the host's attention."""
+        return not any(isinstance(block.attention, AttentionCall) for block in self.frozen.blocks)
+
+    @property
     def n_pos(self) -> int:
         return len(self.token_ids)
 
@@ -77,190 +79,123 @@ class Capture:
         return self.mlp_write if site is DecoderSite.POST_NORM else self.mlp_out
 
 
-def capture(host: Host, token_ids: Int[Tensor, "pos"], logit_positions: tuple[int, ...]) -> Capture:
+def capture(
+    host: Host, token_ids: Int[Tensor, "pos"], logit_positions: tuple[int, ...], keep_patterns: bool = True
+) -> Capture:
     """Run the host once on `token_ids` (batch 1) and capture it.
 
     Args:
         host: the model's pieces.
         token_ids: the prompt.
         logit_positions: positions at which logits are needed.
+        keep_patterns: hold every layer's attention pattern; otherwise each is dropped when its layer was checked, and
+            computed again by the host's own attention whenever it is read.
 
     Raises:
         CaptureError: a block rebuilt from the pieces is not the host's, or the host's output is not finite.
     """
-    with evaluation_mode(host.model), eager_attention(host.model):
-        native = None
-        if host.dtype == torch.float64:
+    native = None
+    if host.dtype == torch.float64:
+        with evaluation_mode(host.model), eager_attention(host.model):
             native = _logits(host, token_ids, logit_positions)
-        with ExitStack() as stack:
-            if native is not None:
-                stack.enter_context(native_norms(host))
-            records = [stack.enter_context(_recording(layer, block)) for layer, block in enumerate(host.blocks)]
-            final = stack.enter_context(_recording_input(host.final_norm.module))
+    layers = _Layers.empty(host, len(token_ids), keep_patterns)
+    with as_captured(host):
+        with recording(host, host.device, working_dtype(host.dtype), layers.add):
             logits = _logits(host, token_ids, logit_positions)
-        if not bool(torch.isfinite(logits).all()):
-            raise CaptureError(
-                "the host's logits are not finite: its weights hold NaN or overflow; check the checkpoint"
-            )
         if native is not None:
-            _compare("logits with norms in float64", native, logits, TOLERANCES[torch.float32])
-        complete = [_complete(layer, record) for layer, record in enumerate(records)]
-        if not final:
-            raise CaptureError("the final norm was not called; the adapter does not describe this model")
-        return _assemble(host, token_ids, logit_positions, complete, final[0], logits)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Record:
-    """What one layer of the host took in and gave out, batch axis dropped, in the host's dtype."""
-
-    resid_pre: Tensor
-    attn_out: Tensor
-    pattern: Tensor
-    resid_mid: Tensor
-    mlp_in: Tensor
-    mlp_out: Tensor
-
-    def to(self, dtype: torch.dtype) -> "_Record":
-        return _Record(*(getattr(self, name).to(dtype) for name in self.__dataclass_fields__))
-
-
-def _complete(layer: int, record: dict[str, Tensor]) -> _Record:
-    missing = [name for name in _Record.__dataclass_fields__ if name not in record]
-    if missing:
-        raise CaptureError(
-            f"layer {layer}: its forward pass never calls the module that gives {', '.join(missing)}; "
-            "the adapter does not describe this model"
-        )
-    return _Record(**record)
+            compare("logits with norms in float64", native, logits, TOLERANCES[torch.float32])
+        return _assemble(host, token_ids, logit_positions, layers, logits)
 
 
 def _logits(host: Host, token_ids: Tensor, positions: tuple[int, ...]) -> Tensor:
     index = torch.tensor(positions, device=token_ids.device)
-    return host.model(token_ids[None], use_cache=False, logits_to_keep=index).logits[0]
+    return host.model(token_ids[None], use_cache=False, logits_to_keep=index).logits[0].to(host.device)
 
 
-@contextmanager
-def _recording(layer: int, block: Block) -> Iterator[dict[str, Tensor]]:
-    """Fill a dict with the arguments of `_Record` during a forward pass."""
-    record: dict[str, Tensor] = {}
+@dataclass(frozen=True, slots=True, eq=False)
+class _Layers:
+    """The layers that are done, filled in one after the other."""
 
-    def save_resid_pre(module: nn.Module, args: tuple, kwargs: dict) -> None:
-        record["resid_pre"] = (args[0] if args else kwargs["hidden_states"])[0]
+    host: Host
+    keep_patterns: bool
+    blocks: list[FrozenBlock]
+    resid: Float[Tensor, "n_streams pos d_model"]
+    resid_mid: Float[Tensor, "n_layers pos d_model"]
+    mlp_out: Float[Tensor, "n_layers pos d_model"]
+    mlp_write: Float[Tensor, "n_layers pos d_model"]
+    attn_rounding: Float[Tensor, "n_layers pos d_model"] | None
+    mlp_rounding: Float[Tensor, "n_layers pos d_model"] | None
 
-    def save_attn(module: nn.Module, args: tuple, output: tuple) -> None:
-        if not isinstance(output, tuple) or len(output) < 2 or output[1] is None:
-            raise CaptureError(
-                f"layer {layer}: {type(module).__name__} returns no attention pattern; eager attention is needed"
-            )
-        record["attn_out"], record["pattern"] = output[0][0], output[1][0]
+    @classmethod
+    def empty(cls, host: Host, n_pos: int, keep_patterns: bool) -> "_Layers":
+        """Room for every layer; what is the same by the architecture is one tensor."""
 
-    def save_resid_mid(module: nn.Module, args: tuple) -> None:
-        record["resid_mid"] = args[0][0]
+        def room(extra: int = 0) -> Tensor:
+            shape = (host.n_layers + extra, n_pos, host.d_model)
+            return torch.empty(shape, dtype=working_dtype(host.dtype), device=host.device)
 
-    def save_mlp(module: nn.Module, args: tuple, output: Tensor) -> None:
-        record["mlp_in"], record["mlp_out"] = args[0][0], output[0]
+        resid, mlp_out = room(1), room()
+        half = host.dtype in (torch.bfloat16, torch.float16)
+        return cls(
+            host=host,
+            keep_patterns=keep_patterns,
+            blocks=[],
+            resid=resid,
+            resid_mid=resid[:-1] if all(block.parallel for block in host.blocks) else room(),
+            mlp_out=mlp_out,
+            mlp_write=mlp_out if all(block.mlp_post_norm is None for block in host.blocks) else room(),
+            attn_rounding=room() if half else None,
+            mlp_rounding=room() if half else None,
+        )
 
-    handles = [
-        block.module.register_forward_pre_hook(save_resid_pre, with_kwargs=True),
-        block.attn.register_forward_hook(save_attn),
-        block.mlp_norm.module.register_forward_pre_hook(save_resid_mid),
-        block.mlp.register_forward_hook(save_mlp),
-    ]
-    try:
-        yield record
-    finally:
-        for handle in handles:
-            handle.remove()
+    def add(self, layer: int, record: LayerRecord, resid_post: Float[Tensor, "pos d_model"]) -> None:
+        """Check a layer and keep what the attribution needs of it."""
+        frozen = _freeze(self.host.blocks[layer], record)
+        attn_write, mlp_write = check_layer(layer, frozen, record, resid_post, TOLERANCES[self.host.dtype])
+        self.blocks.append(frozen if self.keep_patterns else replace(frozen, attention=record.call))
+        self.resid[layer], self.resid[layer + 1] = record.resid_pre, resid_post
+        self.resid_mid[layer] = record.resid_mid
+        self.mlp_out[layer], self.mlp_write[layer] = record.mlp_out, mlp_write
+        if self.attn_rounding is None or self.mlp_rounding is None:
+            return
+        # Parallel writes are added at once, so that their rounding is one.
+        after_attn = record.resid_pre + attn_write if frozen.block.parallel else record.resid_mid
+        self.attn_rounding[layer] = after_attn - record.resid_pre - attn_write
+        self.mlp_rounding[layer] = resid_post - after_attn - mlp_write
 
 
-@contextmanager
-def _recording_input(module: nn.Module) -> Iterator[list[Tensor]]:
-    record: list[Tensor] = []
-    handle = module.register_forward_pre_hook(lambda _, args: record.append(args[0][0]))
-    try:
-        yield record
-    finally:
-        handle.remove()
-
-
-def _assemble(
-    host: Host,
-    token_ids: Tensor,
-    positions: tuple[int, ...],
-    records: list[_Record],
-    resid_final: Tensor,
-    logits: Tensor,
-) -> Capture:
-    dtype, tolerance = working_dtype(host.dtype), TOLERANCES[host.dtype]
-    half = host.dtype in (torch.bfloat16, torch.float16)
-    records = [record.to(dtype) for record in records]
-    resid_final = resid_final.to(dtype)
-    resid_posts = [record.resid_pre for record in records[1:]] + [resid_final]
-    blocks, writes, attn_rounding, mlp_rounding = [], [], [], []
-    for layer, (block, record, resid_post) in enumerate(zip(host.blocks, records, resid_posts, strict=True)):
-        _check_heads(layer, block, record.pattern)
-        frozen = _freeze(block, record)
-        attn_write = frozen.attn_write(record.resid_pre)
-        mlp_write = frozen.site_write(record.mlp_out, DecoderSite.MLP_OUT)
-        _check_block(layer, frozen, record, tolerance)
-        _compare(f"layer {layer}: resid_mid", record.resid_mid, record.resid_pre + attn_write, tolerance)
-        _compare(f"layer {layer}: resid_post", resid_post, record.resid_mid + mlp_write, tolerance)
-        blocks.append(frozen)
-        writes.append(mlp_write)
-        attn_rounding.append(record.resid_mid - record.resid_pre - attn_write)
-        mlp_rounding.append(resid_post - record.resid_mid - mlp_write)
-    frozen_model = FrozenModel(host, tuple(blocks), host.final_norm.scale(resid_final))
-    raw, capped = _check_logits(frozen_model, resid_final, positions, logits.to(dtype), tolerance)
-    embed, pos_embed = _embeddings(host, token_ids, records[0].resid_pre, tolerance)
+def _assemble(host: Host, token_ids: Tensor, positions: tuple[int, ...], layers: _Layers, logits: Tensor) -> Capture:
+    tolerance, resid_final = TOLERANCES[host.dtype], layers.resid[-1]
+    frozen_model = FrozenModel(host, tuple(layers.blocks), host.final_norm.scale(resid_final))
+    raw, capped = _check_logits(frozen_model, resid_final, positions, logits.to(resid_final.dtype), tolerance)
+    embed, pos_embed = _embeddings(host, token_ids, layers.resid[0], tolerance)
     return Capture(
         frozen=frozen_model,
         token_ids=token_ids,
         embed=embed,
         pos_embed=pos_embed,
-        resid_pre=torch.stack([record.resid_pre for record in records]),
-        resid_mid=torch.stack([record.resid_mid for record in records]),
-        mlp_out=torch.stack([record.mlp_out for record in records]),
-        mlp_write=torch.stack(writes),
+        resid_pre=layers.resid[:-1],
+        resid_mid=layers.resid_mid,
+        mlp_out=layers.mlp_out,
+        mlp_write=layers.mlp_write,
         resid_final=resid_final,
         logit_positions=positions,
         logits=raw,
         probabilities=capped.softmax(-1),
-        attn_rounding=torch.stack(attn_rounding) if half else None,
-        mlp_rounding=torch.stack(mlp_rounding) if half else None,
+        attn_rounding=layers.attn_rounding,
+        mlp_rounding=layers.mlp_rounding,
     )
 
 
-def _freeze(block: Block, record: _Record) -> FrozenBlock:
+def _freeze(block: Block, record: LayerRecord) -> FrozenBlock:
     return FrozenBlock(
         block=block,
-        pattern=record.pattern,
+        attention=record.pattern,
         attn_scale=block.attn_norm.scale(record.resid_pre),
         mlp_scale=block.mlp_norm.scale(record.resid_mid),
         attn_post_scale=None if block.attn_post_norm is None else block.attn_post_norm.scale(record.attn_out),
         mlp_post_scale=None if block.mlp_post_norm is None else block.mlp_post_norm.scale(record.mlp_out),
     )
-
-
-def _check_block(layer: int, frozen: FrozenBlock, record: _Record, tolerance: float) -> None:
-    above = record.pattern.triu(1).abs().max() if record.pattern.shape[-1] > 1 else record.pattern.new_zeros(())
-    if float(above) > 0:
-        raise CaptureError(
-            f"layer {layer}: the attention pattern looks ahead ({float(above):.3g}); only causal models are traced"
-        )
-    _compare(f"layer {layer}: attn_out", record.attn_out, frozen.attn_out(record.resid_pre), tolerance)
-    norm = frozen.block.mlp_norm
-    _compare(f"layer {layer}: mlp_in", record.mlp_in, norm.affine(record.resid_mid, frozen.mlp_scale), tolerance)
-
-
-def _check_heads(layer: int, block: Block, pattern: Tensor) -> None:
-    n_heads, n_kv_heads = block.n_heads, block.n_kv_heads
-    grouped = n_kv_heads > 0 and n_heads % n_kv_heads == 0 and block.W_V.shape[0] == n_kv_heads * block.d_head
-    if not grouped or pattern.shape[0] != n_heads or block.W_O.shape[1] != n_heads * block.d_head:
-        raise CaptureError(
-            f"layer {layer}: {n_heads} heads in {n_kv_heads} groups do not fit {pattern.shape[0]} patterns, W_V "
-            f"{tuple(block.W_V.shape)} and W_O {tuple(block.W_O.shape)}; the adapter does not describe this model"
-        )
 
 
 def _check_logits(
@@ -270,22 +205,12 @@ def _check_logits(
     raw = frozen.unembed(resid_final, list(positions))
     softcap = frozen.host.logit_softcap
     capped = raw if softcap is None else softcap * torch.tanh(raw / softcap)
-    _compare("logits", logits, capped, tolerance)
+    compare("logits", logits, capped, tolerance)
     return raw, logits
 
 
 def _embeddings(host: Host, token_ids: Tensor, resid: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
     expected = host.W_E[token_ids].to(resid.dtype) * host.embed_scale
     pos_embed = torch.zeros_like(resid) if host.W_pos is None else host.W_pos[: len(resid)].to(resid.dtype)
-    _compare("token embeddings", resid, expected + pos_embed, tolerance)
+    compare("token embeddings", resid, expected + pos_embed, tolerance)
     return resid - pos_embed, pos_embed
-
-
-def _compare(what: str, host_value: Tensor, rebuilt: Tensor, tolerance: float) -> None:
-    scale = float(host_value.abs().max())
-    worst = float((host_value - rebuilt).abs().max()) / max(scale, torch.finfo(host_value.dtype).tiny)
-    if not worst <= tolerance:
-        raise CaptureError(
-            f"{what}: rebuilt from the captured pieces it differs from the host's by {worst:.2e} of its largest value "
-            f"(allowed {tolerance:.0e}); the adapter does not describe this model, so it is not traced"
-        )

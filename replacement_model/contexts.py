@@ -1,14 +1,14 @@
 """Temporary changes to a host model; each undoes exactly what it did, also after an error."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from replacement_model.host import Host, Norm
 
-__all__ = ["eager_attention", "evaluation_mode", "native_norms"]
+__all__ = ["as_captured", "eager_attention", "evaluation_mode", "native_norms"]
 
 
 @contextmanager
@@ -27,15 +27,15 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 @contextmanager
 def eager_attention(model: nn.Module) -> Iterator[None]:
     """Attention that returns its pattern."""
-    before = model.config._attn_implementation
-    if before == "eager":
-        yield
-        return
-    model.set_attn_implementation("eager")
+    configs = {id(module.config): module.config for module in model.modules() if hasattr(module, "config")}
+    before = [(config, config._attn_implementation) for config in configs.values()]
     try:
+        for config, _ in before:
+            config._attn_implementation = "eager"
         yield
     finally:
-        model.set_attn_implementation(before)
+        for config, implementation in before:  # a config sets those inside it too, so from the outside in
+            config._attn_implementation = implementation
 
 
 @contextmanager
@@ -53,6 +53,17 @@ def native_norms(host: Host) -> Iterator[None]:
                 del module.forward
             else:
                 module.forward = forward
+
+
+@contextmanager
+def as_captured(host: Host) -> Iterator[None]:
+    """Everything that a capture runs under, entered again to repeat a part of it."""
+    with ExitStack() as stack:
+        stack.enter_context(evaluation_mode(host.model))
+        stack.enter_context(eager_attention(host.model))
+        if host.dtype == torch.float64:
+            stack.enter_context(native_norms(host))
+        yield
 
 
 def _as_forward(norm: Norm) -> Callable[[Tensor], Tensor]:

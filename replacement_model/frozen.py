@@ -11,11 +11,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from replacement_model.host import Block, Host, Norm
+from replacement_model.recording import AttentionCall
 from replacement_model.transcoder import DecoderSite, EncoderTap
 
 __all__ = ["FrozenBlock", "FrozenModel"]
 
 ALL = slice(None)
+# Rows of W_U converted at a time where the host's dtype is not the working one.
+UNEMBEDDED_AT_ONCE = 8192
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,18 +26,25 @@ class FrozenBlock:
     """One layer on one prompt.
 
     Attributes:
-        pattern: attention weights after the softmax, [head, destination, source].
+        attention: its pattern, or the call that gives it again.
         *_scale: reciprocal denominators of the layer's norms, None where the norm is absent.
 
     With `bias=False` each map is its linear part alone.
     """
 
     block: Block
-    pattern: Float[Tensor, "n_heads pos pos"]
+    attention: Float[Tensor, "n_heads pos pos"] | AttentionCall
     attn_scale: Float[Tensor, "pos 1"]
     mlp_scale: Float[Tensor, "pos 1"]
     attn_post_scale: Float[Tensor, "pos 1"] | None
     mlp_post_scale: Float[Tensor, "pos 1"] | None
+
+    @property
+    def pattern(self) -> Float[Tensor, "n_heads pos pos"]:
+        """Attention weights after the softmax, [head, destination, source]; read it once, it may run the host."""
+        if isinstance(self.attention, AttentionCall):
+            return self.attention.pattern(self.attn_scale.device, self.attn_scale.dtype)
+        return self.attention
 
     def attn_out(self, resid_pre: Float[Tensor, "pos d_model"], bias: bool = True) -> Float[Tensor, "pos d_model"]:
         """Output of the attention module, before any post-norm."""
@@ -51,7 +61,11 @@ class FrozenBlock:
 
     def attn_write(self, resid_pre: Float[Tensor, "pos d_model"], bias: bool = True) -> Float[Tensor, "pos d_model"]:
         """What attention adds to the residual stream."""
-        return self._post(self.block.attn_post_norm, self.attn_post_scale, self.attn_out(resid_pre, bias), bias)
+        return self.attn_post(self.attn_out(resid_pre, bias), bias)
+
+    def attn_post(self, attn_out: Float[Tensor, "pos d_model"], bias: bool = True) -> Float[Tensor, "pos d_model"]:
+        """What an output of the attention module adds to the residual stream."""
+        return self._post(self.block.attn_post_norm, self.attn_post_scale, attn_out, bias)
 
     def site_write(
         self,
@@ -96,7 +110,8 @@ class FrozenModel:
     def unembed(self, resid_post: Float[Tensor, "pos d_model"], positions: list[int]) -> Float[Tensor, "n d_vocab"]:
         """Logits before any softcap at `positions`, from the last layer's residual stream."""
         normed = self.host.final_norm.affine(resid_post[positions], self.final_scale[positions])
-        logits = normed @ self.host.W_U.to(normed.dtype).T
+        at_once = self.host.d_vocab if self.host.W_U.dtype == normed.dtype else UNEMBEDDED_AT_ONCE
+        logits = torch.cat([normed @ rows.to(normed.dtype).T for rows in self.host.W_U.split(at_once)], dim=1)
         return logits if self.host.b_U is None else logits + self.host.b_U.to(normed.dtype)
 
     def run(
@@ -121,9 +136,9 @@ class FrozenModel:
         """
         resid_mids = []
         for block, write, skip in zip(self.blocks, writes, skips, strict=True):
-            resid = resid + block.attn_write(resid)
-            resid_mids.append(resid)
+            after_attn = resid + block.attn_write(resid)
+            resid_mids.append(resid if block.block.parallel else after_attn)
             if skip is not None:
-                write = write + block.tap(resid, tap) @ skip.T
-            resid = resid + block.site_write(write, site)
+                write = write + block.tap(resid_mids[-1], tap) @ skip.T
+            resid = after_attn + block.site_write(write, site)
         return resid_mids, resid

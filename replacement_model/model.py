@@ -127,11 +127,11 @@ class ReplacementModel:
         """Tokenise `prompt`, with a special token in front unless it has one (see `replacement_model.prompt`)."""
         return read_prompt(prompt, self.tokenizer, self.host.d_vocab, prepend)
 
-    def capture(self, prompt: Prompt, logit_positions: tuple[int, ...] = (-1,)) -> Capture:
+    def capture(self, prompt: Prompt, logit_positions: tuple[int, ...] = (-1,), keep_patterns: bool = True) -> Capture:
         """Run the host once and capture it; see `replacement_model.capture`."""
         n_pos = len(prompt.token_ids)
         positions = tuple(position % n_pos for position in logit_positions)
-        return capture(self.host, prompt.token_ids.to(self.host.device), positions)
+        return capture(self.host, prompt.token_ids.to(self.host.device), positions, keep_patterns)
 
     def decompose(self, captured: Capture, n_ignored_pos: int) -> Decomposition:
         """Active features, errors and constants of a captured prompt."""
