@@ -83,9 +83,11 @@ def fetch_folder(where: HubName, patterns: Sequence[str]) -> Path:
 
 def _remote_files(where: HubName) -> list[str]:
     """Every file that may lie in the folder asked for, as the hub lists them now."""
-    folder = None if "*" in where.folder else where.folder or None
+    api, folder = HfApi(), None if "*" in where.folder else where.folder or None
     try:
-        tree = HfApi().list_repo_tree(where.repository, folder, recursive=True, revision=where.revision)
+        # Asked first because it fails at once without network, where a listing would be tried again and again.
+        commit = api.repo_info(where.repository, revision=where.revision, timeout=constants.HF_HUB_ETAG_TIMEOUT).sha
+        tree = api.list_repo_tree(where.repository, folder, recursive=True, revision=commit)
         return [entry.path for entry in tree if isinstance(entry, RepoFile)]
     except errors.RevisionNotFoundError as error:
         raise _refusal(where, error) from error

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from replacement_model.errors import InputError
-from replacement_model.source import locate, weight_hashes
+from replacement_model.source import Source, locate, weight_hashes
 
 OLD, NEW = "a" * 40, "b" * 40
 
@@ -37,6 +37,17 @@ def test_a_local_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     for name in ("model", Path("model")):
         found = locate(name, ("*.json",))
         assert (found.name, found.folder, found.revision) == ("model", tmp_path / "model", None)
+
+
+def test_a_local_set_with_a_folder_a_layer(tmp_path: Path) -> None:
+    for layer in range(2):
+        (tmp_path / f"layer_{layer}_width_16k").mkdir()
+    assert locate(tmp_path / "layer_*_width_16k", ("*.json",)).folder == tmp_path / "layer_*_width_16k"
+
+
+def test_a_source_is_located_already(tmp_path: Path) -> None:
+    found = Source("name", tmp_path, "commit")
+    assert locate(found, ("*.json",)) is found
 
 
 @pytest.mark.parametrize(("suffix", "commit"), [("", NEW), ("@v1", OLD), (f"@{OLD}", OLD), ("@main", NEW)])
