@@ -11,9 +11,10 @@ from .errors import (
 from .formats import load_transcoder, save_transcoder
 from .labels import FeatureLabel
 from .model import ReplacementModel
-from .transcoder import Transcoder, TranscoderLayer
+from .transcoder import ActiveFeatures, Transcoder, TranscoderLayer
 
 __all__ = [
+    "ActiveFeatures",
     "BooksError",
     "CaptureError",
     "FeatureLabel",

@@ -53,6 +53,15 @@ class Activation:
             return _keep_largest(positive, self.k)
         return _keep_largest(positive.reshape(1, -1), self.k * len(positive)).reshape(positive.shape)
 
+    @property
+    def elementwise(self) -> bool:
+        """Whether a feature's activation depends on its own pre-activation alone."""
+        return self.k is None
+
+    def part(self, features: slice) -> "Activation":
+        """The nonlinearity of some of the features."""
+        return replace(self, threshold=None if self.threshold is None else self.threshold[features])
+
     def to(self, device: torch.device | str | None, dtype: torch.dtype | None) -> "Activation":
         """A copy whose threshold is on `device`, in `dtype`."""
         threshold = None if self.threshold is None else self.threshold.to(device=device, dtype=dtype)

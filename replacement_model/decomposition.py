@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from replacement_model.capture import Capture
-from replacement_model.transcoder import Transcoder
+from replacement_model.transcoder import ActiveFeatures, Transcoder
 
 __all__ = ["Decomposition", "decompose"]
 
@@ -20,7 +20,7 @@ class Decomposition:
 
     Attributes:
         features: (layer, pos, feature_idx) of every active feature, sorted in this order.
-        feature_acts, pre_acts: their activations and pre-activations.
+        feature_acts, pre_acts: their activations and pre-activations, equal where a feature is active.
         errors: zero at ignored positions.
         constants: b_dec; at ignored positions all that is written there but the skip, which stays a live path.
         fvu: per layer, errors' energy over the output's variance at positions that are not ignored; NaN where no
@@ -47,22 +47,13 @@ def decompose(capture: Capture, transcoder: Transcoder, n_ignored_pos: int) -> D
     """
     outputs = capture.at_site(transcoder.decoder_site)
     errors, constants = torch.zeros_like(outputs), torch.zeros_like(outputs)
-    found = [torch.empty(0, 3, dtype=torch.int64, device=outputs.device)]
-    acts_found, pre_found = [outputs.new_empty(0)], [outputs.new_empty(0)]
+    acts: dict[int, ActiveFeatures] = {}
     fvu: list[float] = []
-    acts: dict[int, Tensor] = {}
     for layer, out in enumerate(outputs):
         x = capture.frozen.blocks[layer].tap(capture.resid_mid[layer], transcoder.encoder_tap)
-        explained = torch.zeros_like(out)
-        constant = torch.zeros_like(out)
         if transcoder.layers[layer] is not None:
-            pre_acts = transcoder.pre_acts(layer, x)
-            acts[layer] = transcoder.activate(layer, pre_acts)
-            acts[layer][:n_ignored_pos] = 0
-            where = acts[layer].nonzero()  # [n, 2]: pos, feature_idx
-            found.append(torch.cat([torch.full_like(where[:, :1], layer), where], dim=1))
-            acts_found.append(acts[layer][where[:, 0], where[:, 1]])
-            pre_found.append(pre_acts[where[:, 0], where[:, 1]])
+            acts[layer] = transcoder.active_features(layer, x).since(n_ignored_pos)
+        explained, constant = torch.zeros_like(out), torch.zeros_like(out)
         written = bool(transcoder.source_layers(layer))
         if written:  # earlier layers write across one that has no features of its own
             explained = transcoder.reconstruct(acts, layer, x)
@@ -75,15 +66,24 @@ def decompose(capture: Capture, transcoder: Transcoder, n_ignored_pos: int) -> D
             constant[:n_ignored_pos] -= x[:n_ignored_pos] @ skip.T
         constants[layer] = constant
         fvu.append(_fvu(errors[layer, n_ignored_pos:], out[n_ignored_pos:]) if written else float("nan"))
+    feature_acts = torch.cat([outputs.new_empty(0), *(active.acts for active in acts.values())])
     return Decomposition(
-        features=torch.cat(found),
-        feature_acts=torch.cat(acts_found),
-        pre_acts=torch.cat(pre_found),
+        features=_indices(acts, outputs.device),
+        feature_acts=feature_acts,
+        pre_acts=feature_acts,
         errors=errors,
         constants=constants,
         fvu=tuple(fvu),
         n_ignored_pos=n_ignored_pos,
     )
+
+
+def _indices(acts: dict[int, ActiveFeatures], device: torch.device) -> Int[Tensor, "n_active 3"]:
+    found = [torch.empty(0, 3, dtype=torch.int64, device=device)]
+    for layer, active in acts.items():
+        layers = torch.full_like(active.pos, layer)
+        found.append(torch.stack([layers, active.pos, active.feature_idx], dim=1))
+    return torch.cat(found)
 
 
 def _fvu(error: Float[Tensor, "pos d_model"], out: Float[Tensor, "pos d_model"]) -> float:

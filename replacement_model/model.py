@@ -33,8 +33,8 @@ class ReplacementModel:
     Args:
         model: a Hugging Face causal language model; it is only ever changed within a call, and put back.
         tokenizer: its tokenizer; None if prompts are given as token ids.
-        transcoder: one for the same number of layers and d_model; copied to the model's device and the working dtype
-            (float64 for a float64 model, else float32).
+        transcoder: one for the same number of layers and d_model. Its weights stay where they are; what is read of them
+            is computed with on the model's device, in the working dtype (float64 for a float64 model, else float32).
         labels: labels of its features.
         model_source: where the model came from, for the graph's header.
 
@@ -63,7 +63,7 @@ class ReplacementModel:
                 f"the model has {self.host.n_layers} of {self.host.d_model}; use one that was trained on this model"
             )
         self.tokenizer = tokenizer
-        self.transcoder = transcoder.to(self.host.device, self.dtype)
+        self.transcoder = transcoder.values_in(self.host.device, self.dtype)
         self.labels = FeatureLabels() if labels is None else labels
         self.model_source = model_source
 

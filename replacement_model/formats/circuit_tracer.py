@@ -123,7 +123,7 @@ def _per_layer(folder: Path, config: dict[str, Any]) -> tuple[tuple[TranscoderLa
             TranscoderLayer(
                 W_enc=_take(tensors, "W_enc", path),
                 b_enc=_take(tensors, "b_enc", path),
-                W_dec=_take(tensors, "W_dec", path).unsqueeze(1),
+                W_dec=(_take(tensors, "W_dec", path),),
                 activation=_activation(config, tensors.get("activation_function.threshold"), k),
                 W_skip=tensors.get("W_skip"),
             )
@@ -141,7 +141,7 @@ def _cross_layer(folder: Path, config: dict[str, Any]) -> tuple[tuple[Transcoder
             TranscoderLayer(
                 W_enc=_take(tensors, f"W_enc_{index}", path),
                 b_enc=_take(tensors, f"b_enc_{index}", path),
-                W_dec=_take(read_safetensors(decoder_path), f"W_dec_{index}", decoder_path),
+                W_dec=_take(read_safetensors(decoder_path), f"W_dec_{index}", decoder_path).unbind(1),
                 activation=_activation(config, tensors.get(f"threshold_{index}"), None),
             )
         )

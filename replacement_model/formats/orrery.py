@@ -7,6 +7,7 @@ Tensors are named `layers.{layer}.{W_enc|b_enc|W_dec|W_skip|threshold}` and `b_d
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from replacement_model.activation import Activation
@@ -32,7 +33,7 @@ def save_transcoder(transcoder: Transcoder, folder: str | Path) -> None:
     activations: list[dict[str, Any] | None] = []
     for index, layer in enumerate(transcoder.layers):
         activations.append(None if layer is None else {"kind": layer.activation.kind, "k": layer.activation.k})
-        named = {} if layer is None else layer.tensors()
+        named = {} if layer is None else _stored(layer)
         tensors |= {f"layers.{index}.{name}": tensor for name, tensor in named.items()}
     config = {
         "schema_version": SCHEMA_VERSION,
@@ -82,12 +83,18 @@ def load_orrery(folder: Path) -> Transcoder:
 
 
 def _check_all_used(tensors: dict[str, Tensor], layers: tuple[TranscoderLayer | None, ...], folder: Path) -> None:
-    used = {f"layers.{index}.{name}" for index, layer in enumerate(layers) if layer for name in layer.tensors()}
+    used = {f"layers.{index}.{name}" for index, layer in enumerate(layers) if layer for name in _stored(layer)}
     unused = sorted(tensors.keys() - used - {"b_dec"})
     if unused:
         raise WeightsError(
             f"{folder / TENSORS_NAME}: {unused[0]} fits nowhere in {CONFIG_NAME}; write both files again"
         )
+
+
+def _stored(layer: TranscoderLayer) -> dict[str, Tensor]:
+    """A layer's tensors under the names of the file, its decoders as one."""
+    named = {name: tensor for name, tensor in layer.tensors().items() if not name.startswith("W_dec")}
+    return named | {"W_dec": torch.stack(layer.W_dec, dim=1)}
 
 
 def _layer(tensors: dict[str, Tensor], index: int, spec: dict[str, Any] | None) -> TranscoderLayer | None:
@@ -97,7 +104,7 @@ def _layer(tensors: dict[str, Tensor], index: int, spec: dict[str, Any] | None) 
     return TranscoderLayer(
         W_enc=tensors[prefix + "W_enc"],
         b_enc=tensors[prefix + "b_enc"],
-        W_dec=tensors[prefix + "W_dec"],
+        W_dec=tensors[prefix + "W_dec"].unbind(1),
         activation=Activation(spec["kind"], threshold=tensors.get(prefix + "threshold"), k=spec["k"]),
         W_skip=tensors.get(prefix + "W_skip"),
     )

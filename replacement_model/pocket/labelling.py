@@ -62,7 +62,7 @@ def label_features(
             continue
         active = csr_array((transcoder.encode(layer, data.inputs[layer]) > 0).numpy().astype(np.float32))
         match = _match(active, concepts.holds, concepts.weights, chosen)
-        effects = _logit_effects(model, weights.W_dec.sum(1))
+        effects = _logit_effects(model, torch.stack(weights.W_dec).sum(0))
         tops = effects.topk(N_LOGITS, dim=-1).indices.tolist()
         bottoms = (-effects).topk(N_LOGITS, dim=-1).indices.tolist()
         for idx in range(weights.d_transcoder):

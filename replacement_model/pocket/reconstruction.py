@@ -13,7 +13,7 @@ from replacement_model.pocket.corpus import encode
 from replacement_model.pocket.prompts import Prompt
 from replacement_model.pocket.substitution import mlps_replaced, next_logits
 from replacement_model.training import ActivationDataset
-from replacement_model.transcoder import Transcoder
+from replacement_model.transcoder import ActiveFeatures, Transcoder
 
 __all__ = ["Agreement", "Reconstruction", "measure_agreement", "measure_reconstruction"]
 
@@ -64,9 +64,10 @@ class Agreement:
 def measure_reconstruction(transcoder: Transcoder, data: ActivationDataset) -> Reconstruction:
     """FVU, L0 and dead features over the contexts of `data`, each counted once."""
     acts = {layer: transcoder.encode(layer, x) for layer, x in enumerate(data.inputs)}
+    active = {layer: ActiveFeatures.of(dense) for layer, dense in acts.items()}
     fvu = []
     for layer, target in enumerate(data.targets):
-        error = target - transcoder.reconstruct(acts, layer, data.inputs[layer])
+        error = target - transcoder.reconstruct(active, layer, data.inputs[layer])
         variance = (target - target.mean(0)).double().square().sum()
         fvu.append((error.double().square().sum() / variance).item())
     return Reconstruction(

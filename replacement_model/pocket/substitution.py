@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import Gemma3ForCausalLM
 
-from replacement_model.transcoder import Transcoder
+from replacement_model.transcoder import ActiveFeatures, Transcoder
 
 __all__ = ["FeatureEdit", "features_edited", "mlps_replaced", "mlps_zeroed", "next_logits"]
 
@@ -42,11 +42,11 @@ def mlps_replaced(model: Gemma3ForCausalLM, transcoder: Transcoder) -> Iterator[
         model: the host.
         transcoder: one that reads the MLP's input and writes what is added to the residual stream.
     """
-    acts: dict[int, Tensor] = {}
+    acts: dict[int, ActiveFeatures] = {}
 
     def replace(layer: int, inputs: Tensor, output: Tensor) -> Tensor:
         flat = inputs.flatten(0, 1)  # [prompt * pos, d_model]
-        acts[layer] = transcoder.encode(layer, flat)
+        acts[layer] = transcoder.active_features(layer, flat)
         written = transcoder.reconstruct(acts, layer, flat).view_as(output)
         return torch.cat([output[:, :1], written[:, 1:]], dim=1)
 
@@ -63,11 +63,11 @@ def features_edited(model: Gemma3ForCausalLM, transcoder: Transcoder, edit: Feat
         transcoder: as in `mlps_replaced`.
         edit: gets the activations that the (already shifted) model gives, returns those wanted.
     """
-    changes: dict[int, Tensor] = {}
+    changes: dict[int, ActiveFeatures] = {}
 
     def shift(layer: int, inputs: Tensor, output: Tensor) -> Tensor:
         acts = transcoder.encode(layer, inputs.flatten(0, 1)).unflatten(0, inputs.shape[:2])
-        changes[layer] = (edit(layer, acts) - acts).flatten(0, 1)
+        changes[layer] = ActiveFeatures.of((edit(layer, acts) - acts).flatten(0, 1))
         # The decoder is linear: the change of what it writes needs neither its bias nor its input.
         written = transcoder.reconstruct(changes, layer, inputs.flatten(0, 1)) - transcoder.b_dec[layer]
         return output + written.view_as(output)

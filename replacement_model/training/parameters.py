@@ -94,7 +94,7 @@ class TranscoderParameters(nn.Module):
                 TranscoderLayer(
                     W_enc=self.W_enc[layer].detach() * scales.input_scale[layer],
                     b_enc=self.b_enc[layer].detach().clone(),
-                    W_dec=W_dec.contiguous(),
+                    W_dec=tuple(matrix.contiguous() for matrix in W_dec.unbind(1)),
                     activation=Activation("jumprelu", threshold=thresholds[layer] / norms.clamp_min(1e-6)),
                 )
             )

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from tiny_models import ACTIVATIONS, ARCHITECTURES, PROMPT, SITES, TAPS, tiny_host, tiny_transcoder
+from tiny_models import ACTIVATIONS, ARCHITECTURES, PROMPT, SITES, TAPS, tiny_host, tiny_transcoder, written_by
 from torch import Tensor
 
 from circuits import DifferenceTarget, Graph, TokenTarget, attribute
@@ -26,7 +26,7 @@ class Frozen:
         self.skips = tuple(transcoder.skip(layer) for layer in range(transcoder.n_layers))
         self.writes = self.parts.errors + self.parts.constants
         for (layer, pos, idx), act in zip(self.parts.features.tolist(), self.parts.feature_acts, strict=True):
-            self.writes[layer:, pos][: transcoder.n_out(layer)] += act * transcoder.layers[layer].W_dec[idx]
+            self.writes[layer:, pos][: transcoder.n_out(layer)] += act * written_by(transcoder, layer, idx)
         self.resid = self.capture.embed + self.capture.pos_embed
 
     def values(self, resid: Tensor, writes: Tensor) -> Tensor:
@@ -50,7 +50,7 @@ class Frozen:
         elif attributes["kind"] == "error":
             writes[layer, pos] += (factor - 1) * self.parts.errors[layer, pos]
         else:
-            decoder = self.model.transcoder.layers[layer].W_dec[attributes["feature_idx"]]
+            decoder = written_by(self.model.transcoder, layer, attributes["feature_idx"])
             writes[layer:, pos][: len(decoder)] += (factor - 1) * attributes["activation"] * decoder
         return self.values(resid, writes)
 

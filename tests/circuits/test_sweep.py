@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from host_gradients import HostGraph, host_graph
-from tiny_models import ARCHITECTURES, N_LAYERS, PROMPT, SITES, TAPS, tiny_host, tiny_model, tiny_transcoder
+from tiny_models import ARCHITECTURES, N_LAYERS, PROMPT, SITES, TAPS, tiny_host, tiny_model, tiny_transcoder, written_by
 from torch import Tensor
 
 from circuits import DirectionTarget, Graph, TokenTarget, attribute
@@ -27,7 +27,7 @@ def expected_row(
     """One row of the graph from gradients; errors are left at 0."""
     row = np.zeros(graph.layout.n_cols)
     for col, (layer, pos, idx) in enumerate(graph.features.tolist()):
-        decoder = transcoder.layers[layer].W_dec[idx]  # [n_out, d_model]
+        decoder = written_by(transcoder, layer, idx)  # [n_out, d_model]
         row[col] = graph.feature_acts[col] * sum(
             float(by_write[layer + j][pos] @ decoder[j]) for j in range(len(decoder))
         )
@@ -39,7 +39,7 @@ def error_part(graph: Graph, transcoder: Transcoder, host: HostGraph, by_write: 
     """Effects of errors, layer-major: what the host writes minus what the features and b_dec write."""
     left = [leaf.detach() - transcoder.b_dec[layer] for layer, leaf in enumerate(host.writes)]
     for act, (layer, pos, idx) in zip(graph.feature_acts, graph.features.tolist(), strict=True):
-        for j, decoder in enumerate(transcoder.layers[layer].W_dec[idx]):
+        for j, decoder in enumerate(written_by(transcoder, layer, idx)):
             left[layer + j][pos] -= act * decoder
     effects = [(gradient * error).sum(-1) for gradient, error in zip(by_write, left, strict=True)]
     return (

@@ -61,7 +61,7 @@ def test_rows_are_grouped_by_position_and_belong_to_their_columns(cross_layer: b
                 col = at.first_col[pos] + row - start
                 source, source_pos, idx = in_order[col].tolist()
                 assert source_pos == pos
-                decoder = transcoder.layers[source].W_dec[idx, layer - source]
+                decoder = transcoder.layers[source].W_dec[layer - source][idx]
                 torch.testing.assert_close(at.rows[row], parts.feature_acts[writes.by_pos[col]] * decoder)
                 seen.append(col)
         writers = [

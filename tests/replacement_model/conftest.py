@@ -97,7 +97,7 @@ def build_transcoder(
         return TranscoderLayer(
             W_enc=normal(D_TRANSCODER, D_MODEL) / D_MODEL**0.5,
             b_enc=normal(D_TRANSCODER) * 0.2,
-            W_dec=normal(D_TRANSCODER, N_LAYERS - index if cross_layer else 1, D_MODEL) / D_TRANSCODER**0.5,
+            W_dec=(normal(D_TRANSCODER, N_LAYERS - index if cross_layer else 1, D_MODEL) / D_TRANSCODER**0.5).unbind(1),
             activation=activation(),
             W_skip=normal(D_MODEL, D_MODEL) * 0.1 if skip else None,
         )

@@ -2,6 +2,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from tiny_models import written_by
 from torch import nn
 
 from replacement_model.capture import Capture, capture
@@ -22,7 +23,7 @@ def explained(captured: Capture, transcoder: Transcoder, parts: Decomposition) -
     """Features, constants, skip and errors, each added up on its own, at every layer and position."""
     total = parts.constants + parts.errors
     for (layer, pos, idx), act in zip(parts.features.tolist(), parts.feature_acts, strict=True):
-        decoder = transcoder.layers[layer].W_dec[idx]  # [n_out, d_model]
+        decoder = written_by(transcoder, layer, idx)  # [n_out, d_model]
         total[layer : layer + len(decoder), pos] += act * decoder
     for layer, weights in enumerate(transcoder.layers):
         if weights is not None and weights.W_skip is not None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from replacement_model.errors import WeightsError
 from replacement_model.formats import load_transcoder
-from replacement_model.transcoder import DecoderSite, EncoderTap
+from replacement_model.transcoder import ActiveFeatures, DecoderSite, EncoderTap
 
 D_MODEL, WIDTH, N_LAYERS = 6, 10, 3
 Files = dict[str, dict[str, Tensor]]
@@ -88,7 +88,7 @@ def test_per_layer(tmp_path: Path, options: dict, dtype: torch.dtype) -> None:
         acts = act(x @ f["W_enc"].T + f["b_enc"], f.get("activation_function.threshold"), options.get("k"))
         expected = acts @ f["W_dec"] + f["b_dec"] + (x @ f["W_skip"].T if "W_skip" in f else 0)
         torch.testing.assert_close(transcoder.encode(layer, x), acts)
-        torch.testing.assert_close(transcoder.reconstruct({layer: acts}, layer, x), expected)
+        torch.testing.assert_close(transcoder.reconstruct({layer: ActiveFeatures.of(acts)}, layer, x), expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -104,7 +104,8 @@ def test_cross_layer(tmp_path: Path, threshold: bool, dtype: torch.dtype) -> Non
         acts[layer] = act(pre, tensors.get(f"threshold_{layer}"), None)
         torch.testing.assert_close(transcoder.encode(layer, x), acts[layer])
         expected = tensors[f"b_dec_{layer}"] + sum(acts[s] @ tensors[f"W_dec_{s}"][:, layer - s] for s in acts)
-        torch.testing.assert_close(transcoder.reconstruct(acts, layer, x), expected)
+        written = transcoder.reconstruct({s: ActiveFeatures.of(dense) for s, dense in acts.items()}, layer, x)
+        torch.testing.assert_close(written, expected)
 
 
 def test_k_and_activation_from_the_config(tmp_path: Path) -> None:
@@ -188,16 +189,20 @@ def change(file: str, key: str, tensor: Tensor) -> Callable[[Files], None]:
         (False, drop("layer_0"), r"layer_0\.safetensors is missing"),
         (False, lambda files: files.clear(), r"layer_0\.safetensors is missing"),
         (False, lambda files: files["layer_1"].pop("W_enc"), "expected a tensor 'W_enc', the file has W_dec, b_dec"),
-        (False, change("layer_1", "W_dec", torch.zeros(D_MODEL, WIDTH)), r"layer 1: W_dec must be \(10, 1, 6\)"),
+        (False, change("layer_1", "W_dec", torch.zeros(D_MODEL, WIDTH)), r"layer 1: W_dec.0 must be \(10, 6\)"),
         (False, change("layer_2", "b_dec", torch.zeros(5)), "b_dec differs in shape"),
         (False, change("layer_2", "W_skip", torch.zeros(6, 5)), "layer 2: W_skip must be"),
-        (False, change("layer_2", "W_enc", torch.full((WIDTH, D_MODEL), torch.nan)), "'W_enc' holds NaN"),
+        (False, change("layer_2", "b_dec", torch.full((D_MODEL,), torch.nan)), "b_dec holds NaN"),
         (False, change("layer_2", "k", torch.tensor([1, 2])), "'k' must be one whole number"),
         (True, drop("W_enc_1"), r"W_enc_1\.safetensors is missing"),
         (True, drop("W_dec_2"), r"W_dec_2\.safetensors does not exist"),
-        (True, drop("W_enc_2"), r"layer 0: W_dec must be \(10, 2, 6\)"),
+        (True, drop("W_enc_2"), "layer 0: W_dec must write to 2 layers, the file has 3"),
         (True, lambda files: files["W_enc_2"].pop("b_dec_2"), "expected a tensor 'b_dec_2'"),
-        (True, change("W_dec_1", "W_dec_1", torch.zeros(WIDTH, 3, D_MODEL)), r"layer 1: W_dec must be \(10, 2, 6\)"),
+        (
+            True,
+            change("W_dec_1", "W_dec_1", torch.zeros(WIDTH, 3, D_MODEL)),
+            "layer 1: W_dec must write to 2 layers",
+        ),
         (True, change("W_enc_0", "threshold_0", torch.zeros(3)), "layer 0: threshold must be"),
     ],
 )

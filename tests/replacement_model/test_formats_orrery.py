@@ -85,7 +85,7 @@ def edit_config(folder: Path, **changes: object) -> None:
         ({"activations": [{"kind": "gelu", "k": None}] * 4}, "activation must be one of"),
         ({"activations": [{"kind": "relu", "k": None}] * 3}, "layers.3.W_dec fits nowhere"),
         ({"activations": [{"kind": "relu", "k": None}] * 5}, "'layers.4.W_enc' is missing"),
-        ({"cross_layer": False}, "layer 0: W_dec must be"),
+        ({"cross_layer": False}, "layer 0: W_dec must write to 1 layers"),
         ({"cross_layer": "yes"}, "cross_layer must be true or false, it is 'yes'"),
     ],
 )
@@ -104,7 +104,7 @@ def test_a_config_that_is_refused(tmp_path: Path, make_transcoder: Make, changes
         ({"b_dec": None}, "'b_dec' is missing"),
         ({"layers.1.b_enc": None}, "'layers.1.b_enc' is missing"),
         ({"layers.1.b_enc": torch.zeros(3)}, r"layer 1: b_enc must be \(30,\), the file has \(3,\)"),
-        ({"layers.1.W_enc": torch.full((30, 24), torch.nan)}, "'layers.1.W_enc' holds NaN"),
+        ({"b_dec": torch.full((4, 24), torch.nan)}, "b_dec holds NaN"),
         ({"layers.1.threshold": torch.zeros(30)}, "threshold belongs to jumprelu alone"),
         ({"layers.7.W_enc": torch.zeros(30, 24)}, "layers.7.W_enc fits nowhere"),
     ],

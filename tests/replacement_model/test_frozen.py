@@ -7,6 +7,7 @@ from types import MethodType
 
 import pytest
 import torch
+from tiny_models import written_by
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask
@@ -113,7 +114,7 @@ def test_running_on_the_decomposition_gives_the_host_back(
     parts = decompose(captured, transcoder, 1)
     writes = parts.errors + parts.constants
     for (layer, pos, idx), act in zip(parts.features.tolist(), parts.feature_acts, strict=True):
-        decoder = transcoder.layers[layer].W_dec[idx]
+        decoder = written_by(transcoder, layer, idx)
         writes[layer : layer + len(decoder), pos] += act * decoder
     skips = tuple(transcoder.skip(layer) for layer in range(4))
     mids, final = captured.frozen.run(captured.embed + captured.pos_embed, writes, skips, tap, site)

@@ -52,7 +52,8 @@ def test_the_transcoder_takes_the_working_dtype(
 ) -> None:
     given = make_transcoder(dtype=torch.bfloat16)
     model = ReplacementModel(make_model("llama", host), None, given)
-    assert model.dtype == model.transcoder.b_dec.dtype == model.transcoder.layers[0].W_enc.dtype == working
+    rows = model.transcoder.encoder_rows(0, torch.tensor([1]))
+    assert model.dtype == model.transcoder.b_dec.dtype == rows.dtype == working
     assert given.b_dec.dtype == torch.bfloat16
     assert model.unembedding(3).dtype == model.mean_unembedding.dtype == model.unembedding_bias(3).dtype == working
 

@@ -46,7 +46,7 @@ def test_a_rebuilt_folder_holds_a_checkpoint_and_labelled_transcoders(rebuilt):
     for name, cross_layer in (("clt", True), ("plt", False)):
         transcoder = load_transcoder(folder / name)
         assert (transcoder.cross_layer, transcoder.name) == (cross_layer, f"pocket-{name}")
-        assert transcoder.layers[0].W_dec.dtype == torch.float16
+        assert transcoder.layers[0].W_dec[0].dtype == torch.float16
         assert len(load_labels(folder / name / "labels.json")) == 48
 
 

@@ -53,7 +53,7 @@ def identity_transcoder(gain):
     layer = TranscoderLayer(
         W_enc=torch.cat([eye, -eye]),
         b_enc=torch.zeros(4),
-        W_dec=gain * torch.cat([eye, -eye])[:, None],
+        W_dec=(gain * torch.cat([eye, -eye]),),
         activation=Activation("relu"),
     )
     return Transcoder((layer,), torch.zeros(1, 2), False, EncoderTap.MLP_IN, DecoderSite.POST_NORM)

@@ -35,7 +35,7 @@ def test_targets_are_other_states_and_vary():
 def transcoder():
     def layer(n_out):
         relu = Activation("relu")
-        return TranscoderLayer(torch.zeros(2, 3), torch.zeros(2), torch.zeros(2, n_out, 3), relu)
+        return TranscoderLayer(torch.zeros(2, 3), torch.zeros(2), torch.zeros(2, n_out, 3).unbind(1), relu)
 
     return Transcoder((layer(2), layer(1)), torch.zeros(2, 3), True, EncoderTap.MLP_IN, DecoderSite.POST_NORM)
 

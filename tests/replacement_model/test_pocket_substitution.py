@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig
@@ -30,7 +32,7 @@ def transcoder():
         TranscoderLayer(
             W_enc=torch.randn(WIDTH, D_MODEL, generator=rng),
             b_enc=torch.zeros(WIDTH),
-            W_dec=torch.randn(WIDTH, N_LAYERS - layer, D_MODEL, generator=rng),
+            W_dec=torch.randn(WIDTH, N_LAYERS - layer, D_MODEL, generator=rng).unbind(1),
             activation=Activation("jumprelu", threshold=torch.full((WIDTH,), 0.5)),
         )
         for layer in range(N_LAYERS)
@@ -41,9 +43,7 @@ def transcoder():
 
 def silenced(transcoder):
     """The same transcoder, writing nothing."""
-    layers = transcoder.map_layers(
-        lambda layer: TranscoderLayer(layer.W_enc, layer.b_enc, layer.W_dec * 0, layer.activation)
-    )
+    layers = transcoder.map_layers(lambda layer: replace(layer, W_dec=tuple(matrix * 0 for matrix in layer.W_dec)))
     return Transcoder(layers, transcoder.b_dec * 0, True, transcoder.encoder_tap, transcoder.decoder_site)
 
 
@@ -101,7 +101,7 @@ def test_removing_a_feature_removes_what_it_writes_at_once_and_later(model, tran
     run(lambda layer, values: values)
     run(drop)
     difference = written[0][1] - written[0][0]
-    expected = -acts[0].flatten(0, 1) @ transcoder.layers[0].W_dec[:, 0]
+    expected = -acts[0].flatten(0, 1) @ transcoder.layers[0].W_dec[0]
     torch.testing.assert_close(difference.flatten(0, 1), expected, rtol=1e-4, atol=1e-4)
     assert not torch.allclose(written[1][0], written[1][1])
 
@@ -118,7 +118,7 @@ def test_the_replacement_writes_features_of_earlier_layers_too(model, transcoder
     with mlps_replaced(model, transcoder):
         full = next_logits(model, TOKEN_IDS, LAST)
     first, second = transcoder.layers
-    alone = TranscoderLayer(first.W_enc, first.b_enc, first.W_dec * torch.tensor([1.0, 0.0])[:, None], first.activation)
+    alone = TranscoderLayer(first.W_enc, first.b_enc, (first.W_dec[0], first.W_dec[1] * 0), first.activation)
     cut = Transcoder((alone, second), transcoder.b_dec, True, transcoder.encoder_tap, transcoder.decoder_site)
     with mlps_replaced(model, cut):
         without = next_logits(model, TOKEN_IDS, LAST)

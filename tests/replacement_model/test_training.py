@@ -45,7 +45,7 @@ def fit(data, *, seed=0, **settings):
 
 
 def fvu(transcoder, data, layer):
-    acts = {source: transcoder.encode(source, x) for source, x in enumerate(data.inputs)}
+    acts = {source: transcoder.active_features(source, x) for source, x in enumerate(data.inputs)}
     error = data.targets[layer] - transcoder.reconstruct(acts, layer, data.inputs[layer])
     return (error.square().sum() / (data.targets[layer] - data.targets[layer].mean(0)).square().sum()).item()
 
@@ -84,7 +84,7 @@ def test_export_undoes_the_scales(sparse_data):
     active = run._select(0, trained_units.inputs)
     inside = _reconstruct(parameters, trained_units.inputs, active)
     transcoder = parameters.export(scales, run.thresholds, EncoderTap.MLP_IN, DecoderSite.POST_NORM, "x")
-    acts = {layer: transcoder.encode(layer, x) for layer, x in enumerate(sparse_data.inputs)}
+    acts = {layer: transcoder.active_features(layer, x) for layer, x in enumerate(sparse_data.inputs)}
     for layer in range(N_LAYERS):
         expected = inside[layer] / scales.target_scale[layer] + scales.target_mean[layer]
         outside = transcoder.reconstruct(acts, layer, sparse_data.inputs[layer])
