@@ -1,26 +1,28 @@
-# make demo | test | test-slow | lint | format | bench | readme-picture | clean | distclean
+# make demo | test | test-slow | test-4.57 | lint | format | bench | readme | clean | distclean
 #
-# Every target installs what it needs into .venv first. Another Python: make test PYTHON=python3.13
+# Every target installs what it needs into .venv first (test-4.57, test-slow and bench also into .venv-4.57: an older
+# transformers, and circuit-tracer to compare with). Another Python: make test PYTHON=python3.13
 # Options for pip (a CPU build of torch, a mirror): make demo PIP_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu"
 
 PYTHON ?= python3
 PIP_FLAGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
+VENV_457 := .venv-4.57
 OUT ?= out
 PROMPT := the capital of the state containing Dallas is
 PYTEST_FLAGS ?= -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format bench readme graphviz clean distclean
+.PHONY: help demo test test-slow test-4.57 lint format bench readme graphviz clean distclean
 
 help:
-	@sed -n '1,4s/^# \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
+	@sed -n '1,5s/^# \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
 
-$(BIN)/python:
+$(BIN)/python $(VENV_457)/bin/python: %/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "$(PYTHON) is older than 3.11: name a newer one, make $(MAKECMDGOALS) PYTHON=python3.13" >&2; exit 1; }
-	@$(PYTHON) -m venv $(VENV) || { echo "$(PYTHON) -m venv failed: on Debian and Ubuntu, apt install python3-venv" >&2; exit 1; }
+	@$(PYTHON) -m venv $* || { echo "$(PYTHON) -m venv failed: on Debian and Ubuntu, apt install python3-venv" >&2; exit 1; }
 
 $(VENV)/.runtime: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing into $(VENV) (some minutes the first time: torch is large)"
@@ -31,6 +33,14 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.runtime
 	@echo "Installing the tools for tests and checks"
 	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e '.[dev]'
 	@touch $@
+
+# Installed when this equals constraints-4.57.txt, which the benchmarks and the tests look at. torch is named so that no
+# other build of it is chosen.
+$(VENV_457)/constraints.txt: pyproject.toml constraints-4.57.txt | $(VENV_457)/bin/python
+	@echo "Installing transformers 4.57 and circuit-tracer into $(VENV_457)"
+	@$(VENV_457)/bin/python -m pip install --quiet --quiet --disable-pip-version-check $(PIP_FLAGS) \
+		-c constraints-4.57.txt -e '.[test]' circuit-tracer torch
+	@cp constraints-4.57.txt $@
 
 # Graphviz draws the pictures; without it the graph, its JSON and the DOT text are still written.
 graphviz:
@@ -49,8 +59,12 @@ demo: $(VENV)/.runtime graphviz
 test: $(VENV)/.dev graphviz
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
-test-slow: $(VENV)/.dev graphviz
+test-slow: $(VENV)/.dev $(VENV_457)/constraints.txt graphviz
 	$(BIN)/python -m pytest -m slow $(PYTEST_FLAGS)
+
+# Models and graphs once more, with transformers 4.57.
+test-4.57: $(VENV_457)/constraints.txt
+	$(VENV_457)/bin/python -m pytest tests/replacement_model tests/circuits $(PYTEST_FLAGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -62,7 +76,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.dev
+bench: $(VENV)/.dev $(VENV_457)/constraints.txt
 	$(BIN)/python -m benchmarks
 
 # The README's example with its output, the help text and the picture, all made by the program.
@@ -75,4 +89,4 @@ clean:
 	find replacement_model circuits viz tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 distclean: clean
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(VENV_457)

@@ -4,7 +4,6 @@ import os
 import platform
 import subprocess
 import sys
-import venv
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -14,11 +13,10 @@ from benchmarks.worker import ROOT, Worker
 
 __all__ = ["Tools", "install_peer", "machine", "peer_is_installed"]
 
-PEER = "circuit-tracer==0.5.0"
-PEER_FOLDER = ROOT / ".venv-peer"
+PEER_FOLDER = ROOT / ".venv-4.57"
 PEER_PYTHON = PEER_FOLDER / "bin" / "python"
-CONSTRAINTS = Path(__file__).with_name("constraints-peer.txt")
-INSTALLED = PEER_FOLDER / "installed-constraints.txt"
+CONSTRAINTS = ROOT / "constraints-4.57.txt"
+INSTALLED = PEER_FOLDER / "constraints.txt"
 PACKAGES = ("torch", "transformers", "numba", "numpy", "scipy")
 MALLOC = {
     "default": {},
@@ -44,7 +42,7 @@ class Tools:
 
 
 def peer_is_installed() -> bool:
-    """Whether the peer's environment exists, with the versions that constraints-peer.txt names."""
+    """Whether the peer's environment exists, with the versions that constraints-4.57.txt names."""
     return INSTALLED.is_file() and INSTALLED.read_bytes() == CONSTRAINTS.read_bytes()
 
 
@@ -52,11 +50,8 @@ def install_peer() -> None:
     """Makes the peer's environment, unless it is there."""
     if peer_is_installed():
         return
-    print(f"installing {PEER} into {PEER_FOLDER} (some minutes)", flush=True)
-    venv.create(PEER_FOLDER, clear=True, with_pip=True)
-    pip = [str(PEER_PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "--constraint", str(CONSTRAINTS), PEER, "torch"], check=True)
-    INSTALLED.write_bytes(CONSTRAINTS.read_bytes())
+    target = INSTALLED.relative_to(ROOT)
+    subprocess.run(["make", str(target), f"PYTHON={sys.executable}"], cwd=ROOT, check=True)
 
 
 def machine() -> dict[str, Any]:

@@ -16,6 +16,8 @@ from replacement_model.errors import UnsupportedModelError, WeightsError
 
 __all__ = ["load_host_model", "load_tokenizer"]
 
+TOKENIZER_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError)
+
 
 def load_host_model(folder: Path, dtype: torch.dtype | None) -> nn.Module:
     """The model in `folder`, from safetensors alone, running no code from it; `dtype` None keeps the files' dtype.
@@ -37,9 +39,11 @@ def load_host_model(folder: Path, dtype: torch.dtype | None) -> nn.Module:
         raise WeightsError(f"{folder}: damaged or incomplete safetensors ({error}); download it again") from error
     except (OSError, RuntimeError) as error:
         raise WeightsError(f"{folder} cannot be loaded ({_first_line(error)}); check the checkpoint") from error
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise UnsupportedModelError(f"{folder}: transformers cannot load this model ({_first_line(error)})") from error
     model, report = loaded
+    if getattr(model.config, "attn_logit_softcapping", None) is not None:
+        model.set_attn_implementation("eager")  # sdpa, Gemma 2's default in transformers 4.57, leaves the softcap out
     for what in ("missing_keys", "mismatched_keys", "unexpected_keys"):
         if report.get(what):
             names = ", ".join(sorted(map(str, report[what]))[:3])
@@ -60,7 +64,10 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase | None:
     try:
         with _quiet_transformers():
             return AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except Exception as error:
+        # For a damaged tokenizer.json the tokenizers library raises Exception itself, which transformers 5 wraps.
+        if type(error) is not Exception and not isinstance(error, TOKENIZER_ERRORS):
+            raise
         raise WeightsError(f"{folder}: the tokenizer cannot be loaded ({_first_line(error)})") from error
 
 

@@ -10,7 +10,7 @@ from benchmarks.golden import golden_folder
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not peer_is_installed(), reason="runs once `python -m benchmarks --quick` has made .venv-peer"),
+    pytest.mark.skipif(not peer_is_installed(), reason="runs once `make test-4.57` has made .venv-4.57"),
     pytest.mark.skipif(not golden_folder().is_dir(), reason="runs where golden/ is (or set ORRERY_GOLDEN)"),
 ]
 

@@ -49,7 +49,8 @@ def build_model(architecture: str, dtype: torch.dtype = torch.float32, seed: int
     """A tiny model with no parameter at its initial value: norms, biases and softcaps all matter."""
     match architecture:
         case "gemma2":
-            caps = {"attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0}
+            # Eager, because transformers 4.57 leaves Gemma 2's attention softcap out of sdpa, its default.
+            caps = {"attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0, "attn_implementation": "eager"}
             model = Gemma2ForCausalLM(Gemma2Config(**{**GROUPED, **LOCAL_AND_GLOBAL, **caps, **changes}))
         case "gemma3":
             model = Gemma3ForCausalLM(Gemma3TextConfig(**{**GROUPED, **LOCAL_AND_GLOBAL, **changes}))

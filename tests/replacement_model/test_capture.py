@@ -208,12 +208,18 @@ def test_a_final_norm_that_is_not_called_is_refused(make_model: Make) -> None:
         capture(replace(host, final_norm=stranger), torch.tensor([1, 7]), (1,))
 
 
+def scale_stream(output: torch.Tensor | tuple) -> torch.Tensor | tuple:
+    if isinstance(output, tuple):  # transformers 4.57
+        return (output[0] * 1.01, *output[1:])
+    return output * 1.01
+
+
 ALTERED_HOSTS: dict[str, tuple[str, Callable[[Block], nn.Module], Callable]] = {
     "attention scaled": ("attn_out", lambda block: block.attn, lambda _, args, out: (out[0] * 1.01, *out[1:])),
     "attention biased": ("attn_out", lambda block: block.attn, lambda _, args, out: (out[0] + 0.01, *out[1:])),
     "norm scaled": ("attn_out", lambda block: block.attn_norm.module, lambda _, args, out: out * 1.01),
     "mlp norm scaled": ("mlp_in", lambda block: block.mlp_norm.module, lambda _, args, out: out * 1.01),
-    "residual multiplied": ("resid_post", lambda block: block.module, lambda _, args, out: out * 1.01),
+    "residual multiplied": ("resid_post", lambda block: block.module, lambda _, args, out: scale_stream(out)),
 }
 
 

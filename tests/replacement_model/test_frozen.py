@@ -7,6 +7,7 @@ from types import MethodType
 
 import pytest
 import torch
+import transformers
 from tiny_models import written_by
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
@@ -73,6 +74,12 @@ def frozen_host(model: nn.Module, captured: Capture, skips: list[Tensor | None])
         yield resid_mids
 
 
+def unscaled(model: nn.Module, embed: Tensor) -> Tensor:
+    """What the model takes as `inputs_embeds`: Gemma 2 scales them once more in transformers 4.57."""
+    scales_again = type(model).__name__ == "Gemma2ForCausalLM" and transformers.__version__.startswith("4.")
+    return embed / model.config.hidden_size**0.5 if scales_again else embed
+
+
 @pytest.mark.parametrize("with_skip", [False, True])
 def test_its_jacobian_is_the_frozen_hosts(make_model: Make, architecture: str, with_skip: bool) -> None:
     model = make_model(architecture, torch.float64, attn_implementation="eager")
@@ -81,7 +88,7 @@ def test_its_jacobian_is_the_frozen_hosts(make_model: Make, architecture: str, w
     skips = [0.2 * torch.randn(24, 24, dtype=torch.float64, generator=generator) if with_skip else None] * 4
     embed = captured.embed.clone().requires_grad_()
     with frozen_host(model, captured, skips) as host_mids:
-        logits = model(inputs_embeds=embed[None], use_cache=False).logits[0]
+        logits = model(inputs_embeds=unscaled(model, embed)[None], use_cache=False).logits[0]
     base = [captured.frozen.blocks[layer].tap(captured.resid_mid[layer], EncoderTap.MLP_IN) for layer in range(4)]
     writes = captured.mlp_out - torch.stack([torch.zeros_like(x) if not with_skip else x @ skips[0].T for x in base])
     resid = (captured.embed + captured.pos_embed).requires_grad_()

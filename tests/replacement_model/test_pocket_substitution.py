@@ -79,15 +79,16 @@ def test_removing_a_feature_removes_what_it_writes_at_once_and_later(model, tran
     written = {}
 
     def record(layer):
-        return lambda _module, _args, output: written.setdefault(layer, []).append(output.detach())
+        def keep(_module, _args, output):  # a tuple in transformers 4.57
+            written.setdefault(layer, []).append(output[0] if isinstance(output, tuple) else output)
+
+        return keep
 
     def run(edit):
         handles = []
         with features_edited(model, transcoder, edit):
             for layer, block in enumerate(model.model.layers):
-                handles.append(
-                    block.register_forward_hook(lambda _m, _a, out, at=layer: written.setdefault(at, []).append(out))
-                )
+                handles.append(block.register_forward_hook(record(layer)))
             next_logits(model, TOKEN_IDS, LAST)
         for handle in handles:
             handle.remove()
