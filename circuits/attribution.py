@@ -20,7 +20,7 @@ from circuits.writes import Writes
 from replacement_model import BooksError, InputError, ReplacementModel
 from replacement_model.capture import Capture
 from replacement_model.decomposition import Decomposition
-from replacement_model.prompt import Prompt
+from replacement_model.prompt import Prompt, PromptLike
 
 __all__ = ["attribute"]
 
@@ -31,7 +31,7 @@ MAX_RESIDUAL = {torch.float32: 1e-5, torch.float64: 1e-9}
 
 def attribute(
     model: ReplacementModel,
-    prompt: str | Sequence[int] | Tensor | Prompt,
+    prompt: PromptLike | Prompt,
     targets: Sequence[TargetSpec] | SalientLogits | None = None,
     *,
     max_feature_nodes: int | None = None,
@@ -43,7 +43,7 @@ def attribute(
 
     Args:
         model: the replacement model.
-        prompt: text, token ids, or a `Prompt` that was read before.
+        prompt: text, token ids, chat messages, or a `Prompt` that was read before.
         targets: what to explain: tokens (text or id), differences, directions, features (`circuits.targets`); None
             explains the most probable next tokens, `SalientLogits()`.
         max_feature_nodes: attribute at most this many features, the most influential; None attributes all active ones.
@@ -93,8 +93,7 @@ def attribute(
         "dtype": str(model.dtype).removeprefix("torch."),
         "device": str(model.host.device),
         "n_active_features": n_active,
-        "prepended_token_id": read.prepended,
-    }
+    } | read.settings()
     return _assemble(model, read, parts, resolved, store, settings)
 
 
@@ -170,6 +169,7 @@ def _assemble(
             transcoder_name=model.transcoder.name,
             prompt=read.text,
             model_revision=None if model.model_source is None else model.model_source.revision,
+            transcoder_revision=None if model.transcoder_source is None else model.transcoder_source.revision,
             hashes=model.hashes,
             settings=settings,
             versions=dict(_versions()),

@@ -61,14 +61,26 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase | None:
     """
     if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json", "tokenizer.model")):
         return None
-    try:
-        with _quiet_transformers():
-            return AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except Exception as error:
-        # For a damaged tokenizer.json the tokenizers library raises Exception itself, which transformers 5 wraps.
-        if type(error) is not Exception and not isinstance(error, TOKENIZER_ERRORS):
-            raise
-        raise WeightsError(f"{folder}: the tokenizer cannot be loaded ({_first_line(error)})") from error
+    with _TokenizerRefusal(folder), _quiet_transformers():
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+class _TokenizerRefusal:
+    """Turns what loading a damaged tokenizer raises into a `WeightsError`.
+
+    The tokenizers library raises plain `Exception`, which transformers 5 wraps and 4.57 does not; it is recognised by
+    its exact class, so that its subclasses, which may mean anything, pass.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if error is not None and (kind is Exception or isinstance(error, TOKENIZER_ERRORS)):
+            raise WeightsError(f"{self._folder}: the tokenizer cannot be loaded ({_first_line(error)})") from error
 
 
 @contextmanager

@@ -1,9 +1,9 @@
 """The replacement model: a host, its tokenizer, and a transcoder that stands in for its MLPs."""
 
-from collections.abc import Sequence
 from functools import cached_property
+from operator import index
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 import torch
 from jaxtyping import Float
@@ -17,9 +17,8 @@ from replacement_model.formats import load_transcoder
 from replacement_model.host import adapt
 from replacement_model.labels import FeatureLabels, load_labels
 from replacement_model.loading import load_host_model, load_tokenizer
-from replacement_model.pocket import MODEL_DIR, TRANSCODER_DIRS
-from replacement_model.prompt import Prompt, read_prompt
-from replacement_model.source import MODEL_FILES, TRANSCODER_FILES, Source, locate, weight_hashes
+from replacement_model.prompt import Prompt, PromptLike, read_prompt
+from replacement_model.source import Source, locate_model, locate_transcoder, weight_hashes
 from replacement_model.transcoder import Transcoder
 
 __all__ = ["ReplacementModel"]
@@ -36,7 +35,7 @@ class ReplacementModel:
         transcoder: one for the same number of layers and d_model. Its weights stay where they are; what is read of them
             is computed with on the model's device, in the working dtype (float64 for a float64 model, else float32).
         labels: labels of its features.
-        model_source: where the model came from, for the graph's header.
+        model_source, transcoder_source: where they came from, for the graph's header.
 
     Raises:
         UnsupportedModelError: there is no adapter for the model.
@@ -55,6 +54,7 @@ class ReplacementModel:
         transcoder: Transcoder,
         labels: FeatureLabels | None = None,
         model_source: Source | None = None,
+        transcoder_source: Source | None = None,
     ) -> None:
         self.host = adapt(model)
         if (transcoder.n_layers, transcoder.d_model) != (self.host.n_layers, self.host.d_model):
@@ -65,13 +65,13 @@ class ReplacementModel:
         self.tokenizer = tokenizer
         self.transcoder = transcoder.values_in(self.host.device, self.dtype)
         self.labels = FeatureLabels() if labels is None else labels
-        self.model_source = model_source
+        self.model_source, self.transcoder_source = model_source, transcoder_source
 
     @classmethod
     def from_pretrained(
         cls,
-        model: str | Path,
-        transcoder: str | Path | None = None,
+        model: str | Path | Source,
+        transcoder: str | Path | Source | None = None,
         *,
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
@@ -81,7 +81,7 @@ class ReplacementModel:
         Args:
             model: a local folder, a name on the Hugging Face hub (`owner/name[@revision]`), or "pocket".
             transcoder: a local folder or `owner/name[//folder][@revision]`; for the pocket model "clt" (the default) or
-                "plt".
+                "plt". Both may be what `locate_model` and `locate_transcoder` of `replacement_model.source` gave.
             dtype: of the host; None keeps the checkpoint's.
             device: where to run; None is the CPU.
 
@@ -90,8 +90,8 @@ class ReplacementModel:
             WeightsError: files are missing, damaged, or do not fit each other.
             UnsupportedModelError: there is no adapter for the architecture.
         """
-        model_at = Source("pocket", MODEL_DIR) if str(model) == "pocket" else locate(model, MODEL_FILES)
-        transcoder_at = _locate_transcoder(model_at.name, transcoder)
+        model_at = locate_model(model)
+        transcoder_at = locate_transcoder(model_at.name, transcoder)
         loaded = load_transcoder(transcoder_at.folder)
         labels_path = transcoder_at.folder / LABELS_NAME
         host_model = load_host_model(model_at.folder, dtype)
@@ -101,6 +101,7 @@ class ReplacementModel:
             loaded,
             labels=load_labels(labels_path) if labels_path.is_file() else None,
             model_source=model_at,
+            transcoder_source=transcoder_at,
         )
 
     @property
@@ -123,9 +124,10 @@ class ReplacementModel:
         model = {f"model/{name}": value for name, value in found.items()}
         return model | {f"transcoder/{name}": value for name, value in self.transcoder.hashes}
 
-    def read_prompt(self, prompt: str | Sequence[int] | Tensor, prepend: bool = True) -> Prompt:
+    def read_prompt(self, prompt: PromptLike, prepend: bool = True, n_ignored_pos: int | None = None) -> Prompt:
         """Tokenise `prompt`, with a special token in front unless it has one (see `replacement_model.prompt`)."""
-        return read_prompt(prompt, self.tokenizer, self.host.d_vocab, prepend)
+        prefix = self.transcoder.prefix
+        return read_prompt(prompt, self.tokenizer, self.host.d_vocab, prepend, n_ignored_pos, prefix)
 
     def capture(self, prompt: Prompt, logit_positions: tuple[int, ...] = (-1,), keep_patterns: bool = True) -> Capture:
         """Run the host once and capture it; see `replacement_model.capture`."""
@@ -137,16 +139,17 @@ class ReplacementModel:
         """Active features, errors and constants of a captured prompt."""
         return decompose(captured, self.transcoder, n_ignored_pos)
 
-    def token_id(self, token: str | int) -> int:
+    def token_id(self, token: str | SupportsIndex) -> int:
         """The id of a token given by its text (with or without its leading space) or its id.
 
         Raises:
             InputError: the text is no single token, or the id is outside the vocabulary.
         """
-        if isinstance(token, int):
-            if not 0 <= token < self.host.d_vocab:
-                raise InputError(f"token id {token} is outside the vocabulary (0 to {self.host.d_vocab - 1})")
-            return token
+        if not isinstance(token, str):
+            token_id = index(token)  # numpy's whole numbers too
+            if not 0 <= token_id < self.host.d_vocab:
+                raise InputError(f"token id {token_id} is outside the vocabulary (0 to {self.host.d_vocab - 1})")
+            return token_id
         if self.tokenizer is None:
             raise InputError(f"this model has no tokenizer; give a token id instead of {token!r}")
         for text in (token, f" {token}"):
@@ -180,15 +183,3 @@ class ReplacementModel:
         if self.host.b_U is None:
             return torch.zeros((), dtype=self.dtype, device=self.host.device)
         return self.host.b_U.mean(dtype=self.dtype)
-
-
-def _locate_transcoder(model_name: str, transcoder: str | Path | None) -> Source:
-    if model_name == "pocket":
-        key = "clt" if transcoder is None else str(transcoder)
-        if key in TRANSCODER_DIRS:
-            return Source(f"pocket/{key}", TRANSCODER_DIRS[key])
-    if transcoder is None:
-        raise InputError(
-            f"no transcoder given for {model_name!r}; name a folder or a repository that holds one trained on it"
-        )
-    return locate(transcoder, TRANSCODER_FILES)

@@ -7,9 +7,10 @@ from pathlib import Path
 from replacement_model.errors import InputError
 from replacement_model.formats.files import sha256
 from replacement_model.hub import fetch_folder
+from replacement_model.pocket import MODEL_DIR, TRANSCODER_DIRS
 from replacement_model.repository import HubName
 
-__all__ = ["Source", "locate", "weight_hashes"]
+__all__ = ["Source", "locate", "locate_model", "locate_transcoder", "weight_hashes"]
 
 MODEL_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 TRANSCODER_FILES = ("*.json", "*.yaml", "*.safetensors", "*.npz")
@@ -52,6 +53,28 @@ def locate(name: str | Path | Source, patterns: tuple[str, ...]) -> Source:
     where = HubName.parse(str(name))
     root = fetch_folder(where, patterns)
     return Source(str(name), (root / where.folder).resolve(), root.name)
+
+
+def locate_model(name: str | Path | Source) -> Source:
+    """The model `name`: "pocket", a local folder, or `owner/name[@revision]` on the hub; see `locate`."""
+    return Source("pocket", MODEL_DIR) if str(name) == "pocket" else locate(name, MODEL_FILES)
+
+
+def locate_transcoder(model_name: str, name: str | Path | Source | None) -> Source:
+    """The transcoder `name` for a model: one of the pocket model's own, or as in `locate`.
+
+    Raises:
+        InputError: none is given for a model other than the pocket model; see `locate` for the rest.
+    """
+    if model_name == "pocket":
+        key = "clt" if name is None else str(name)
+        if key in TRANSCODER_DIRS:
+            return Source(f"pocket/{key}", TRANSCODER_DIRS[key])
+    if name is None:
+        raise InputError(
+            f"no transcoder given for {model_name!r}; name a folder or a repository that holds one trained on it"
+        )
+    return locate(name, TRANSCODER_FILES)
 
 
 def weight_hashes(folder: Path) -> dict[str, str]:

@@ -131,6 +131,7 @@ class Transcoder:
         encoder_tap, decoder_site: where it reads and writes; the easiest thing to get wrong.
         name: identifies it in graphs.
         hashes: SHA-256 of the files it was read from.
+        prefix: token ids that its prompts begin with, where it was trained on nothing else; their features are ignored.
         device, dtype: what the methods give values in, None where tensors are; `values_in` sets both.
 
     Raises:
@@ -144,6 +145,7 @@ class Transcoder:
     decoder_site: DecoderSite
     name: str = "transcoder"
     hashes: tuple[tuple[str, str], ...] = ()
+    prefix: tuple[int, ...] = ()
     device: torch.device | str | None = None
     dtype: torch.dtype | None = None
 

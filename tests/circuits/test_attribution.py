@@ -201,6 +201,9 @@ def test_the_graph_says_how_it_was_made(full: Graph) -> None:
         "device": "cpu",
         "n_active_features": len(full.features),
         "prepended_token_id": None,
+        "chat_template": False,
+        "prefix_token_ids": [],
+        "n_ignored_pos": 1,
     }
     assert full.metadata.versions["torch"] == torch.__version__
     assert full.metadata.transcoder_name == "tiny"

@@ -126,3 +126,21 @@ def test_a_damaged_tokenizer(checkpoint: Path, name: str, text: str) -> None:
     with pytest.raises(WeightsError, match="the tokenizer cannot be loaded") as caught:
         load_tokenizer(checkpoint)
     assert "\n" not in str(caught.value)
+
+
+def test_what_a_tokenizer_raises_that_may_mean_anything_passes(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(error: BaseException) -> Callable:
+        def from_pretrained(*args: object, **kwargs: object) -> None:
+            raise error
+
+        return from_pretrained
+
+    monkeypatch.setattr("replacement_model.loading.AutoTokenizer.from_pretrained", fail(MemoryError()))
+    with pytest.raises(MemoryError):
+        load_tokenizer(checkpoint)
+    # As the tokenizers library raises under transformers 4.57.
+    monkeypatch.setattr("replacement_model.loading.AutoTokenizer.from_pretrained", fail(Exception("untagged enum")))
+    with pytest.raises(WeightsError, match=r"the tokenizer cannot be loaded \(untagged enum\)"):
+        load_tokenizer(checkpoint)

@@ -1,6 +1,8 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -89,7 +91,8 @@ def test_no_adapter(make_transcoder: MakeTranscoder) -> None:
 
 
 def test_tokens(model: ReplacementModel) -> None:
-    assert model.token_id("Austin") == model.token_id(9) == 9
+    assert model.token_id("Austin") == model.token_id(9) == model.token_id(np.int64(9)) == 9
+    assert type(model.token_id(np.uint16(9))) is int
     assert model.token_string(9) == "Austin"
     for token, message in [
         ("Dallas", "'Dallas' is not a single token"),
@@ -123,3 +126,14 @@ def test_logit_positions_count_from_the_end_too(model: ReplacementModel) -> None
     assert captured.logit_positions == (3, 1)
     torch.testing.assert_close(captured.logits[0], model.capture(prompt).logits[0])
     torch.testing.assert_close(captured.logits[1], model.capture(prompt, (1,)).logits[0])
+
+
+def test_the_transcoders_prefix_is_looked_for_in_prompts(
+    make_model: MakeModel, make_transcoder: MakeTranscoder, make_tokenizer: Callable
+) -> None:
+    model = ReplacementModel(make_model("gemma3"), make_tokenizer(), replace(make_transcoder(), prefix=(0, 4)))
+    prompt = model.read_prompt([4, 5, 6])
+    assert (prompt.token_ids.tolist(), prompt.n_ignored_pos) == ([0, 4, 5, 6], 2)
+    assert model.read_prompt([4, 5, 6], n_ignored_pos=0).n_ignored_pos == 0
+    with pytest.raises(InputError, match="missing the prefix"):
+        model.read_prompt([5, 6])

@@ -2,10 +2,15 @@ import hashlib
 from pathlib import Path
 
 import pytest
+from fake_hub import lay_out_cache
 
+from circuits import attribute
+from replacement_model import ReplacementModel
 from replacement_model.errors import InputError
-from replacement_model.source import Source, locate, weight_hashes
+from replacement_model.pocket import MODEL_DIR, TRANSCODER_DIRS
+from replacement_model.source import Source, locate, locate_model, locate_transcoder, weight_hashes
 
+CLT_DIR = TRANSCODER_DIRS["clt"]
 OLD, NEW = "a" * 40, "b" * 40
 
 
@@ -90,3 +95,29 @@ def test_hashes_of_local_weights_are_computed(tmp_path: Path) -> None:
     expected = {name: hashlib.sha256(name.encode()).hexdigest() for name in ("a.safetensors", "b.safetensors")}
     assert weight_hashes(tmp_path) == expected
     assert list(weight_hashes(tmp_path)) == sorted(expected)
+
+
+def test_model_and_transcoder_from_the_cache_are_traced_with_their_revisions_and_hashes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    model, clt = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in (MODEL_DIR, CLT_DIR))
+    lay_out_cache(tmp_path, "owner/pocket", {OLD: model}, {"main": OLD})
+    lay_out_cache(tmp_path, "owner/clts", {NEW: {f"a/b/{name}": data for name, data in clt.items()}}, {"v2": NEW})
+    loaded = ReplacementModel.from_pretrained("owner/pocket", "owner/clts//a/b@v2")
+    graph = attribute(loaded, "the capital of the state containing Dallas is", max_feature_nodes=5)
+    metadata = graph.metadata
+    assert (metadata.model_name, metadata.model_revision) == ("owner/pocket", OLD)
+    assert metadata.transcoder_revision == NEW
+    assert metadata.hashes["model/model.safetensors"] == hashlib.sha256(model["model.safetensors"]).hexdigest()
+    weights = clt["transcoder.safetensors"]
+    assert metadata.hashes["transcoder/transcoder.safetensors"] == hashlib.sha256(weights).hexdigest()
+    assert graph.feature_labels[0] is not None
+
+
+def test_names_of_the_pocket_model() -> None:
+    assert locate_model("pocket").folder == MODEL_DIR
+    assert locate_transcoder("pocket", None) == locate_transcoder("pocket", "clt") == Source("pocket/clt", CLT_DIR)
+    with pytest.raises(InputError, match="no transcoder given for 'other'; name a folder"):
+        locate_transcoder("other", None)
