@@ -8,7 +8,16 @@ import typer
 
 from replacement_model.errors import InputError
 
-__all__ = ["DebugOption", "EdgeThresholdOption", "GraphArgument", "JsonOption", "NodeThresholdOption", "debugging"]
+__all__ = [
+    "DebugOption",
+    "EdgeThresholdOption",
+    "GraphArgument",
+    "JsonOption",
+    "ModelOption",
+    "NodeThresholdOption",
+    "TranscoderOption",
+    "debugging",
+]
 
 _DEBUG = "orrery.debug"
 
@@ -59,6 +68,15 @@ NodeThresholdOption = Annotated[float, _NODE_THRESHOLD]
 EdgeThresholdOption = Annotated[float, _EDGE_THRESHOLD]
 OtherNodeThresholdOption = Annotated[float | None, _NODE_THRESHOLD]
 OtherEdgeThresholdOption = Annotated[float | None, _EDGE_THRESHOLD]
+ModelOption = Annotated[
+    str, typer.Option("--model", "-m", help="A local folder, a name on the Hugging Face hub, or pocket.")
+]
+TranscoderOption = Annotated[
+    str | None,
+    typer.Option(
+        "--transcoder", "-t", help="A local folder or OWNER/NAME[//FOLDER][@REVISION]; for pocket: clt or plt."
+    ),
+]
 GraphArgument = Annotated[
     Path, typer.Argument(metavar="GRAPH", help="A .safetensors file that `orrery trace --output` wrote.")
 ]

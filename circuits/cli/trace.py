@@ -9,9 +9,18 @@ import typer
 from circuits.cli.compilation import announce_compilation
 from circuits.cli.console import say, stdout
 from circuits.cli.inputs import EDGE_THRESHOLD, NODE_THRESHOLD
-from circuits.cli.options import DebugOption, EdgeThresholdOption, JsonOption, NodeThresholdOption
+from circuits.cli.options import (
+    DebugOption,
+    EdgeThresholdOption,
+    JsonOption,
+    ModelOption,
+    NodeThresholdOption,
+    TranscoderOption,
+)
 from circuits.cli.output import FORMATS, check_output, plan_files, slug
 from circuits.cli.progress import step, steps
+from circuits.cli.prompts import parse_prompt, prompt_name
+from circuits.cli.sources import loading, located
 from circuits.cli.startup import collector_paused
 from circuits.cli.targets import parse_targets
 from circuits.cli.writing import write_all
@@ -20,14 +29,26 @@ __all__ = ["trace"]
 
 
 def trace(
-    prompt: Annotated[str, typer.Argument(help="What the model reads; the graph explains what it says next.")],
-    model: Annotated[
-        str, typer.Option("--model", "-m", help="A local folder, a name on the Hugging Face hub, or pocket.")
-    ] = "pocket",
-    transcoder: Annotated[
-        str | None,
+    prompt: Annotated[
+        str | None, typer.Argument(help="What the model reads; the graph explains what it says next.")
+    ] = None,
+    model: ModelOption = "pocket",
+    transcoder: TranscoderOption = None,
+    chat: Annotated[
+        bool, typer.Option("--chat", help="PROMPT is what the user says: put the model's chat template around it.")
+    ] = False,
+    ids: Annotated[
+        str | None, typer.Option("--ids", metavar="NUMBERS", help='Token ids in place of PROMPT, as in "2,105,2364".')
+    ] = None,
+    no_prepend: Annotated[
+        bool, typer.Option("--no-prepend", help="Leave the prompt alone: add no special token, ignore no position.")
+    ] = False,
+    ignore_positions: Annotated[
+        int | None,
         typer.Option(
-            "--transcoder", "-t", help="A local folder or OWNER/NAME[//FOLDER][@REVISION]; for pocket: clt or plt."
+            "--ignore-positions",
+            min=0,
+            help="Trace no features at so many first positions; else at the special token's.",
         ),
     ] = None,
     target: Annotated[
@@ -73,9 +94,12 @@ def trace(
         orrery trace "the capital of the state containing Dallas is" --target Austin --over Sacramento
 
         orrery trace "..." --model ./gemma-3-1b --transcoder ./transcoder --max-feature-nodes 5000 -o gemma.svg
+
+        orrery trace --chat "What is the capital of Texas?" -m google/gemma-3-1b-it -t OWNER/NAME//FOLDER
     """
+    given = parse_prompt(prompt, ids, chat)
     folder = Path() if output is None and formats is not None else output
-    files = () if folder is None else plan_files(folder, formats, slug(prompt))
+    files = () if folder is None else plan_files(folder, formats, slug(prompt_name(prompt, ids)))
     check_output(files)
     with step(f"Loading {model}"), collector_paused():
         from circuits import attribute, prune
@@ -83,8 +107,10 @@ def trace(
         from viz import summary, summary_dict
 
         targets = parse_targets(target or (), over, position)
-        loaded = ReplacementModel.from_pretrained(model, transcoder=transcoder, device=device)
-    read = loaded.read_prompt(prompt)
+    model_at, transcoder_at = located(model, transcoder)
+    with loading(model_at, transcoder_at):
+        loaded = ReplacementModel.from_pretrained(model_at, transcoder=transcoder_at, device=device)
+    read = loaded.read_prompt(given, prepend=not no_prepend, n_ignored_pos=ignore_positions)
     announce_compilation()
     with steps("Attributing") as progress:
         graph = attribute(

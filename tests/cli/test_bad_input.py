@@ -101,6 +101,25 @@ def test_options_that_make_no_sense(refuse, options: tuple[str, ...], says: str)
     refuse("trace", PROMPT, *options, says=says)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((), "give one prompt: some text, or --ids"),
+        ((PROMPT, "--ids", "5,6"), "give one prompt"),
+        (("--ids", "5,6", "--chat"), "give one prompt"),
+        (("--ids", ""), "prompt is empty"),
+        (("--ids", "5,-6"), r"expected token ids as in --ids .*, got '-6'"),
+        (("--ids", "5,99999"), "outside the model's vocabulary"),
+        (("--chat", "  "), "prompt is empty"),
+        (("--chat", PROMPT), "this model has no chat template; use an instruction-tuned model, or give text"),
+        ((PROMPT, "--ignore-positions", "40"), "cannot ignore 40 positions of a prompt of 9 tokens"),
+        ((PROMPT, "-m", "owner/gated-or-absent", "-t", "owner/other//clt"), "check the name"),
+    ],
+)
+def test_prompts_that_make_no_sense(refuse, arguments: tuple[str, ...], says: str) -> None:
+    refuse("trace", *arguments, says=says)
+
+
 def test_missing_weights(refuse_trace) -> None:
     refuse_trace(lambda model, _: (model / "model.safetensors").unlink(), says="no safetensors file")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from circuits import load_circuit
+from replacement_model.pocket import MODEL_DIR, TRANSCODER_DIRS
 
 PROMPT = "the capital of the state containing Dallas is"
 STEM = "the-capital-of-the-state-containing-dallas-is"
@@ -93,3 +94,46 @@ def test_at_most_so_many_features(orrery) -> None:
         json.loads(orrery("trace", PROMPT, "--max-feature-nodes", "20", "--json").stdout)["counts"]["graph_features"]
         == 20
     )
+
+
+def settings_of(path: Path) -> dict:
+    return load_circuit(path).graph.metadata.settings
+
+
+def test_token_ids_give_the_graph_that_their_text_gives(orrery, tmp_path: Path) -> None:
+    orrery("trace", PROMPT, "-o", tmp_path / "text.safetensors")
+    ids = load_circuit(tmp_path / "text.safetensors").graph.token_ids.tolist()
+    given = ",".join(map(str, ids[1:]))
+    orrery("trace", "--ids", given, "-o", tmp_path / "ids.safetensors")
+    text, from_ids = (load_circuit(tmp_path / f"{name}.safetensors").graph for name in ("text", "ids"))
+    assert from_ids.token_ids.tolist() == ids
+    assert (from_ids.adjacency != text.adjacency).nnz == 0
+    assert from_ids.metadata.settings["prepended_token_id"] == ids[0]
+
+
+def test_a_prompt_that_is_left_alone(orrery, tmp_path: Path) -> None:
+    orrery("trace", PROMPT, "--no-prepend", "-o", tmp_path / "a.safetensors")
+    graph = load_circuit(tmp_path / "a.safetensors").graph
+    assert (graph.tokens[0], graph.n_ignored_pos) == ("the", 0)
+    assert graph.metadata.settings["prepended_token_id"] is None
+
+
+def test_positions_that_are_ignored(orrery, tmp_path: Path) -> None:
+    orrery("trace", PROMPT, "--ignore-positions", "3", "-o", tmp_path / "a.safetensors")
+    graph = load_circuit(tmp_path / "a.safetensors").graph
+    assert graph.n_ignored_pos == settings_of(tmp_path / "a.safetensors")["n_ignored_pos"] == 3
+    assert graph.features[:, 1].min() == 3
+
+
+def test_a_chat_goes_through_the_models_template(orrery, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(MODEL_DIR, model)
+    path = model / "tokenizer_config.json"
+    template = "{{ bos_token }} {% for m in messages %}the {{ m.content }}{% endfor %}"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"chat_template": template}))
+    question = PROMPT.removeprefix("the ")
+    orrery("trace", "--chat", question, "-m", model, "-t", TRANSCODER_DIRS["clt"], "-o", tmp_path / "a.safetensors")
+    graph = load_circuit(tmp_path / "a.safetensors").graph
+    assert graph.tokens == ("<bos>", *PROMPT.split())
+    assert (graph.metadata.prompt, graph.metadata.settings["chat_template"]) == (question, True)
+    assert graph.metadata.settings["prepended_token_id"] is None

@@ -1,0 +1,43 @@
+"""Models and transcoders by their names: downloads with progress bars first, then a spinner while they are loaded."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from circuits.cli.console import say
+from circuits.cli.progress import step
+from circuits.cli.startup import collector_paused
+
+if TYPE_CHECKING:
+    from replacement_model.source import Source
+
+__all__ = ["loading", "located"]
+
+
+def located(model: str, transcoder: str | None) -> "tuple[Source, Source]":
+    """Where model and transcoder are, downloaded if need be with the hub client's own progress bars.
+
+    Raises:
+        OrreryError: one of them is nowhere, or demands a login.
+    """
+    from replacement_model.hub import downloads_shown
+    from replacement_model.source import locate_model, locate_transcoder
+
+    with downloads_shown():
+        model_at = locate_model(model)
+        return model_at, locate_transcoder(model_at.name, transcoder)
+
+
+@contextmanager
+def loading(*sources: "Source") -> Iterator[None]:
+    """Say that the sources are being loaded while the block does it."""
+    from replacement_model.hub import downloads_shown
+
+    message = f"Loading {sources[0].name}"
+    if all(source.revision is None for source in sources):
+        with step(message), collector_paused():
+            yield
+        return
+    say(message)  # a set may list files of other repositories, whose bars a spinner would garble
+    with downloads_shown(), collector_paused():
+        yield
