@@ -53,6 +53,7 @@ def decompose(capture: Capture, transcoder: Transcoder, n_ignored_pos: int) -> D
         x = capture.frozen.blocks[layer].tap(capture.resid_mid[layer], transcoder.encoder_tap)
         if transcoder.layers[layer] is not None:
             acts[layer] = transcoder.active_features(layer, x).since(n_ignored_pos)
+            transcoder.prefetch_decoders(layer, acts[layer].feature_idx)
         explained, constant = torch.zeros_like(out), torch.zeros_like(out)
         written = bool(transcoder.source_layers(layer))
         if written:  # earlier layers write across one that has no features of its own

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from replacement_model.activation import Activation
 from replacement_model.errors import WeightsError
+from replacement_model.mapped import prefetch_rows
 
 __all__ = ["ActiveFeatures", "DecoderSite", "EncoderTap", "Transcoder", "TranscoderLayer"]
 
@@ -223,6 +224,10 @@ class Transcoder:
         rows = self._rows(self._layer(source_layer).W_dec[write_layer - source_layer], feature_idx)
         self._check_finite(rows, source_layer, "W_dec")
         return rows
+
+    def prefetch_decoders(self, layer: int, feature_idx: Int[Tensor, "n"]) -> None:
+        """Begin to read the decoder rows of features `feature_idx` of `layer`, which are wanted soon."""
+        prefetch_rows(self._layer(layer).W_dec, feature_idx)
 
     def source_layers(self, write_layer: int) -> tuple[int, ...]:
         """The layers whose features write at `write_layer`."""
