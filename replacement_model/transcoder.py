@@ -15,6 +15,7 @@ decoders only the rows of active features are read at all.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
+from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int
@@ -22,9 +23,10 @@ from torch import Tensor
 
 from replacement_model.activation import Activation
 from replacement_model.errors import WeightsError
+from replacement_model.hashing import content_hash
 from replacement_model.mapped import prefetch_rows
 
-__all__ = ["ActiveFeatures", "DecoderSite", "EncoderTap", "Transcoder", "TranscoderLayer"]
+__all__ = ["ActiveFeatures", "DecoderSite", "EncoderTap", "Transcoder", "TranscoderLayer", "check_layer"]
 
 PART_BYTES = 2**26  # what is converted or computed at once, whatever the size of a layer
 
@@ -131,7 +133,9 @@ class Transcoder:
         cross_layer: each feature writes to its own layer and all later ones.
         encoder_tap, decoder_site: where it reads and writes; the easiest thing to get wrong.
         name: identifies it in graphs.
-        hashes: SHA-256 of the files it was read from.
+        files: what it was read from, by their names within its folder.
+        model_name: the model it was trained on, where its files say so.
+        notes: what a user should know of how it was read: conventions that no file states, what was left out.
         prefix: token ids that its prompts begin with, where it was trained on nothing else; their features are ignored.
         device, dtype: what the methods give values in, None where tensors are; `values_in` sets both.
 
@@ -145,7 +149,9 @@ class Transcoder:
     encoder_tap: EncoderTap
     decoder_site: DecoderSite
     name: str = "transcoder"
-    hashes: tuple[tuple[str, str], ...] = ()
+    files: tuple[tuple[str, Path], ...] = ()
+    model_name: str | None = None
+    notes: tuple[str, ...] = ()
     prefix: tuple[int, ...] = ()
     device: torch.device | str | None = None
     dtype: torch.dtype | None = None
@@ -158,7 +164,7 @@ class Transcoder:
             raise WeightsError(f"{self.name}: b_dec holds NaN or infinite values; download the file again")
         for index, layer in enumerate(self.layers):
             if layer is not None:
-                _check_layer(layer, index, self.n_out(index), self.d_model)
+                check_layer(layer, index, self.n_out(index), self.d_model)
 
     @property
     def n_layers(self) -> int:
@@ -167,6 +173,16 @@ class Transcoder:
     @property
     def d_model(self) -> int:
         return self.b_dec.shape[1]
+
+    @property
+    def missing_layers(self) -> tuple[int, ...]:
+        """Layers without features, whose MLP is kept as error."""
+        return tuple(index for index, layer in enumerate(self.layers) if layer is None)
+
+    @property
+    def hashes(self) -> tuple[tuple[str, str], ...]:
+        """SHA-256 of the files it was read from; a large file is read for it the first time, and then remembered."""
+        return tuple((name, content_hash(path)) for name, path in self.files)
 
     def n_out(self, layer: int) -> int:
         """How many layers the features of `layer` write to."""
@@ -306,7 +322,12 @@ class Transcoder:
             )
 
 
-def _check_layer(layer: TranscoderLayer, index: int, n_out: int, d_model: int) -> None:
+def check_layer(layer: TranscoderLayer, index: int, n_out: int, d_model: int) -> None:
+    """Compare the shapes of a layer's tensors with what a transcoder needs.
+
+    Raises:
+        WeightsError: one does not fit, or a threshold is NaN, which would silence its feature without a word.
+    """
     width = layer.d_transcoder
     if len(layer.W_dec) != n_out:
         raise WeightsError(f"layer {index}: W_dec must write to {n_out} layers, the file has {len(layer.W_dec)}")
@@ -321,3 +342,5 @@ def _check_layer(layer: TranscoderLayer, index: int, n_out: int, d_model: int) -
         shape = expected[name.partition(".")[0]]
         if tuple(tensor.shape) != shape:
             raise WeightsError(f"layer {index}: {name} must be {shape}, the file has {tuple(tensor.shape)}")
+    if layer.activation.threshold is not None and bool(layer.activation.threshold.isnan().any()):
+        raise WeightsError(f"layer {index}: threshold holds NaN; download the file again")

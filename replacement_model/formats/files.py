@@ -1,38 +1,123 @@
-"""Reading and writing weight files: strict on the way in, atomic on the way out, never a pickle."""
+"""Reading and writing weight files: strict and memory-mapped on the way in, atomic on the way out, never a pickle."""
 
-import hashlib
 import json
 import os
+import struct
 import tempfile
-from collections.abc import Iterator, Mapping
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+import yaml
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from replacement_model.errors import InputError, WeightsError
+from replacement_model.hashing import content_hash, sha256
 
-__all__ = ["atomic_path", "read_json", "read_safetensors", "sha256", "write_json", "write_safetensors"]
+__all__ = [
+    "Stacked",
+    "atomic_path",
+    "content_hash",
+    "read_json",
+    "read_npz",
+    "read_safetensors",
+    "read_yaml",
+    "sha256",
+    "tensor_shapes",
+    "write_json",
+    "write_safetensors",
+]
+
+PART_BYTES = 2**26  # what is copied at once on the way to a file
+# In the library's order, in which tensors lie in a file from last to first, so that all are aligned.
+DTYPES = {
+    torch.float8_e5m2: "F8_E5M2",
+    torch.float8_e4m3fn: "F8_E4M3",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int32: "I32",
+    torch.float32: "F32",
+    torch.float64: "F64",
+    torch.int64: "I64",
+}
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a file, memory-mapped: nothing is read but the header.
+    """All tensors of a file, as views of the memory-mapped file: nothing but its header is read here.
 
     Raises:
-        WeightsError: the file is missing or truncated.
+        WeightsError: the file is missing, truncated, or no safetensors file.
     """
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 # no mapping
+
+
+def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """The tensors that a safetensors file holds, from its header.
+
+    Raises:
+        WeightsError: as for `read_safetensors`.
+    """
+    with _opened(path) as file:
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     if not path.is_file():
         raise WeightsError(f"{path} does not exist; check the folder, or download it again")
     try:
-        return load_file(path)
+        with safe_open(path, "pt") as file:
+            yield file
     except (SafetensorError, OSError) as error:
         raise WeightsError(
             f"{path} cannot be read ({error}); it is damaged or incomplete, download it again"
         ) from error
+
+
+def read_npz(path: Path) -> dict[str, Tensor]:
+    """All arrays of a numpy archive; memory-mapped unless they are compressed.
+
+    Raises:
+        WeightsError: the file is missing, truncated, or holds anything but plain arrays.
+    """
+    if not path.is_file():
+        raise WeightsError(f"{path} does not exist; check the folder, or download it again")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {info.filename.removesuffix(".npy"): _array(path, archive, info) for info in archive.infolist()}
+    except (zipfile.BadZipFile, ValueError, OSError, EOFError, struct.error) as error:
+        raise WeightsError(
+            f"{path} cannot be read ({error}); it is damaged or incomplete, download it again"
+        ) from error
+
+
+def _array(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Tensor:
+    if info.compress_type != zipfile.ZIP_STORED:
+        with archive.open(info) as packed:
+            return torch.from_numpy(np.lib.format.read_array(packed, allow_pickle=False))
+    with path.open("rb") as file:
+        file.seek(info.header_offset + 26)  # the lengths of the two fields that end an entry's header
+        file.seek(sum(struct.unpack("<HH", file.read(4))), os.SEEK_CUR)
+        return _mapped(path, file)
+
+
+def _mapped(path: Path, file: BinaryIO) -> Tensor:
+    """The array that begins at the file's position, its values left in the file."""
+    version = np.lib.format.read_magic(file)
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran_order, dtype = read_header(file)
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects, which are not read")
+    # Copy-on-write, since torch has no tensors that cannot be written to; nothing writes to it.
+    mapped = np.memmap(path, dtype, "c", file.tell(), shape, "F" if fortran_order else "C")
+    return torch.from_numpy(mapped)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -50,10 +135,20 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML mapping.
+
+    Raises:
+        WeightsError: the file is missing, or is not a YAML mapping.
+    """
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise WeightsError(f"{path} cannot be read as YAML ({reason}); download it again") from error
+    if not isinstance(config, dict):
+        raise WeightsError(f"{path} must hold a mapping of settings")
+    return config
 
 
 @contextmanager
@@ -86,19 +181,51 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
         temporary.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def write_safetensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write `tensors`, all or nothing."""
-    with atomic_path(path) as temporary:
-        save_file(_apart(tensors), temporary)
+@dataclass(frozen=True, slots=True, eq=False)
+class Stacked:
+    """Matrices of one shape, (n, d) each, that are written as one array (n, len(columns), d)."""
+
+    columns: Sequence[Tensor]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.columns[0].dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        n, *rest = self.columns[0].shape
+        return (n, len(self.columns), *rest)
+
+    def __getitem__(self, rows: slice) -> Tensor:
+        return torch.stack([column[rows] for column in self.columns], dim=1)
 
 
-def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors, contiguous and each with memory of its own, as safetensors demands."""
-    owners: set[int] = set()
-    found = {}
-    for name, tensor in tensors.items():
-        storage = tensor.untyped_storage().data_ptr()
-        copied = tensor.clone(memory_format=torch.contiguous_format) if storage in owners else tensor.contiguous()
-        owners.add(storage)
-        found[name] = copied
-    return found
+def write_safetensors(path: Path, tensors: Mapping[str, Tensor | Stacked]) -> None:
+    """Write `tensors`, all or nothing, in parts of at most some tens of MiB: what is mapped is never in memory whole.
+
+    The bytes are those that the safetensors library writes.
+    """
+    rank = {dtype: index for index, dtype in enumerate(DTYPES)}
+    names = sorted(tensors, key=lambda name: (-rank[tensors[name].dtype], name))
+    header: dict[str, Any] = {}
+    end = 0
+    for name in names:
+        dtype, shape = tensors[name].dtype, list(tensors[name].shape)
+        begin, end = end, end + dtype.itemsize * int(np.prod(shape, dtype=np.int64))
+        header[name] = {"dtype": DTYPES[dtype], "shape": shape, "data_offsets": [begin, end]}
+    encoded = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    encoded += b" " * (-len(encoded) % 8)
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        file.write(struct.pack("<Q", len(encoded)) + encoded)
+        for name in names:
+            _write_parts(file, tensors[name])
+
+
+def _write_parts(file: BinaryIO, tensor: Tensor | Stacked) -> None:
+    if len(tensor.shape) == 0 or 0 in tensor.shape:
+        tensor = tensor.reshape(-1) if isinstance(tensor, Tensor) else torch.empty(0)
+    row_bytes = tensor.dtype.itemsize * int(np.prod(tensor.shape[1:], dtype=np.int64))
+    step = max(1, PART_BYTES // max(1, row_bytes))
+    for first in range(0, tensor.shape[0], step):
+        part = tensor[first : first + step].detach().cpu().contiguous()
+        file.write(part.view(torch.uint8).numpy().data)

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,54 @@ def test_a_round_trip_keeps_every_bit(
             for tensor, expected in zip(new.tensors().values(), old.tensors().values(), strict=True):
                 assert tensor.dtype == dtype
                 assert torch.equal(tensor, expected)
+
+
+@pytest.mark.parametrize("cross_layer", [False, True])
+def test_a_large_one_has_a_file_a_layer(
+    tmp_path: Path, make_transcoder: Make, monkeypatch: pytest.MonkeyPatch, cross_layer: bool
+) -> None:
+    monkeypatch.setattr("replacement_model.formats.orrery.ONE_FILE_BELOW", 1000)
+    before = make_transcoder(cross_layer=cross_layer, kind="jumprelu", skip=True, absent=(1,))
+    save_transcoder(before, tmp_path)
+    files = ["transcoder.safetensors", *(f"transcoder_layer_{layer}.safetensors" for layer in (0, 2, 3))]
+    assert sorted(path.name for path in tmp_path.glob("*.safetensors")) == files
+    after = load_transcoder(tmp_path)
+    assert [name for name, _ in after.hashes] == ["transcoder.json", *files]
+    assert after.missing_layers == (1,)
+    for old, new in zip(before.layers, after.layers, strict=True):
+        for name, tensor in {} if old is None else old.tensors().items():
+            assert torch.equal(new.tensors()[name], tensor)
+
+
+def test_a_missing_layer_file_is_noticed(
+    tmp_path: Path, make_transcoder: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("replacement_model.formats.orrery.ONE_FILE_BELOW", 1000)
+    save_transcoder(make_transcoder(), tmp_path)
+    (tmp_path / "transcoder_layer_2.safetensors").unlink()
+    with pytest.raises(WeightsError, match=r"transcoder_layer_2\.safetensors does not exist"):
+        load_transcoder(tmp_path)
+
+
+def test_model_name_notes_and_prefix_are_kept(tmp_path: Path, make_transcoder: Make) -> None:
+    before = replace(make_transcoder(), model_name="a/model", notes=("a note",), prefix=(2, 105))
+    save_transcoder(before, tmp_path)
+    after = load_transcoder(tmp_path)
+    assert (after.model_name, after.notes, after.prefix) == ("a/model", ("a note",), (2, 105))
+
+
+def test_the_caller_wins_over_the_file(tmp_path: Path, make_transcoder: Make) -> None:
+    save_transcoder(make_transcoder(), tmp_path)
+    after = load_transcoder(tmp_path, encoder_tap="normalized", decoder_site="post_norm")
+    assert (after.encoder_tap, after.decoder_site) == (EncoderTap.NORMALIZED, DecoderSite.POST_NORM)
+
+
+@pytest.mark.parametrize("files", ["transcoder.safetensors", ["../transcoder.safetensors"], [3]])
+def test_files_outside_the_folder_are_not_read(tmp_path: Path, make_transcoder: Make, files: object) -> None:
+    save_transcoder(make_transcoder(), tmp_path)
+    edit_config(tmp_path, files=files)
+    with pytest.raises(WeightsError, match="files must be a list of names in this folder"):
+        load_transcoder(tmp_path)
 
 
 def test_equal_transcoders_give_equal_bytes(tmp_path: Path, make_transcoder: Make) -> None:
@@ -141,7 +190,7 @@ def test_a_failing_write_keeps_the_old_transcoder(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("replacement_model.formats.files.save_file", full)
+    monkeypatch.setattr("replacement_model.formats.files._write_parts", full)
     with pytest.raises(InputError, match="No space left on device"):
         save_transcoder(make_transcoder(seed=2), tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
