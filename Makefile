@@ -62,9 +62,10 @@ test: $(VENV)/.dev graphviz
 test-slow: $(VENV)/.dev $(VENV_457)/constraints.txt graphviz
 	$(BIN)/python -m pytest -m slow $(PYTEST_FLAGS)
 
-# Models and graphs once more, with transformers 4.57.
+# Models and graphs once more, with transformers 4.57, and beside circuit-tracer.
 test-4.57: $(VENV_457)/constraints.txt
 	$(VENV_457)/bin/python -m pytest tests/replacement_model tests/circuits $(PYTEST_FLAGS)
+	$(VENV_457)/bin/python -m pytest -m slow tests/peer $(PYTEST_FLAGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

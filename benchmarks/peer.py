@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from circuit_tracer.attribution.attribute import attribute
-from circuit_tracer.graph import Graph, prune_graph
+from circuit_tracer.graph import Graph, compute_graph_scores, prune_graph
 
 from benchmarks.edges import Edges
 from benchmarks.layered_graph import LayeredGraph
@@ -29,8 +29,9 @@ def describe() -> dict[str, Any]:
     return {"name": about["Name"], "version": about["Version"], "repository": urls["Repository"], "versions": versions}
 
 
-def load_model(model: str, transcoder: str) -> dict[str, Any]:
-    LOADED["model"] = load(Path(model), Path(transcoder))
+def load_model(model: str, transcoder: str, dtype: str = "float32") -> dict[str, Any]:
+    torch.set_default_dtype(getattr(torch, dtype))  # attribute keeps its edges in it
+    LOADED["model"] = load(Path(model), Path(transcoder), getattr(torch, dtype))
     return {}
 
 
@@ -44,6 +45,34 @@ def trace(
     if save_to is not None:
         _edges(graph).save(Path(save_to))
     return {**asdict(measured), "n_active": len(graph.active_features)}
+
+
+def reference(
+    token_ids: list[int],
+    save_to: str,
+    batch_size: int = 32,
+    max_feature_nodes: int | None = None,
+    node_threshold: float = 0.8,
+    edge_threshold: float = 0.98,
+) -> dict[str, Any]:
+    """Attributes and prunes once, and writes what golden/README.md lists."""
+    tokens = torch.tensor(token_ids)
+    graph = attribute(tokens, LOADED["model"], batch_size=batch_size, max_feature_nodes=max_feature_nodes)
+    replacement_score, completeness_score = compute_graph_scores(graph)
+    np.savez(
+        save_to,
+        tokens=graph.input_tokens.numpy(),
+        active_features=graph.active_features.numpy(),
+        activations=graph.activation_values.numpy(),
+        selected_features=graph.selected_features.numpy(),
+        edges=_edges(graph).values,
+        logit_token_ids=graph.logit_token_ids.numpy(),
+        logit_probabilities=graph.logit_probabilities.numpy(),
+        replacement_score=replacement_score,
+        completeness_score=completeness_score,
+        **masks(graph, prune_graph(graph, node_threshold, edge_threshold)),
+    )
+    return {}
 
 
 def _edges(graph: Graph) -> Edges:
@@ -79,6 +108,7 @@ if __name__ == "__main__":
         "describe": describe,
         "load_model": load_model,
         "trace": trace,
+        "reference": reference,
         "load_graph": load_graph,
         "prune": prune,
         "distances": distances,

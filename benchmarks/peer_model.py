@@ -1,7 +1,8 @@
 """Loads a local Hugging Face checkpoint and a local transcoder into the peer.
 
 The peer's own loaders know models by their name on the hub, so the configuration is written out here; the weights go
-through its conversions.
+through its conversions. Its loaders of transcoders leave out what its classes can do: the activation `topk` is set from
+the config, and a cross-layer transcoder's skips come from `skips/skips.safetensors` (`W_skip`, used x @ W_skip).
 """
 
 from pathlib import Path
@@ -11,8 +12,10 @@ import torch
 import yaml
 from circuit_tracer.replacement_model.replacement_model_transformerlens import TransformerLensReplacementModel
 from circuit_tracer.transcoder import TranscoderSet
+from circuit_tracer.transcoder.activation_functions import TopK
 from circuit_tracer.transcoder.cross_layer_transcoder import CrossLayerTranscoder, load_clt
 from circuit_tracer.transcoder.single_layer_transcoder import load_transcoder_set
+from safetensors.torch import load_file
 from transformer_lens import HookedTransformerConfig, loading_from_pretrained
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig
 
@@ -47,10 +50,21 @@ def _transcoders(path: Path, dtype: torch.dtype) -> TranscoderSet | CrossLayerTr
         "lazy_decoder": False,
     }
     if config["model_kind"] == "cross_layer_transcoder":
-        return load_clt(str(path), **common)
+        return _with_skips(load_clt(str(path), **common), path / "skips" / "skips.safetensors", dtype)
     n_layers = len(list(path.glob("layer_*.safetensors")))
     paths = {layer: str(path / f"layer_{layer}.safetensors") for layer in range(n_layers)}
-    return load_transcoder_set(paths, **common)
+    loaded = load_transcoder_set(paths, **common)
+    if config.get("activation") == "topk":
+        for transcoder in loaded:
+            transcoder.activation_function = TopK(config["k"])
+    return loaded
+
+
+def _with_skips(transcoder: CrossLayerTranscoder, path: Path, dtype: torch.dtype) -> CrossLayerTranscoder:
+    if path.is_file():
+        transcoder.W_skip = torch.nn.Parameter(load_file(path)["W_skip"].to(dtype))
+        transcoder.skip_connection = True
+    return transcoder
 
 
 def _hooked_config(config: PretrainedConfig, dtype: torch.dtype) -> HookedTransformerConfig:
@@ -103,7 +117,25 @@ def _rotary_fields(config: PretrainedConfig) -> dict[str, Any]:
         "rotary_dim": config.head_dim,
         "rotary_base": config.rope_theta,
         "rotary_adjacent_pairs": False,
+        **_rotary_scaling(getattr(config, "rope_scaling", None) or {}),
     }
+
+
+def _rotary_scaling(scaling: dict[str, Any]) -> dict[str, Any]:
+    match scaling.get("rope_type", "default"):
+        case "default":
+            return {}
+        case "linear":  # of global layers alone, as in Gemma 3
+            return {"rotary_scaling_factor": scaling["factor"]}
+        case "llama3":
+            return {
+                "use_NTK_by_parts_rope": True,
+                "NTK_by_parts_factor": scaling["factor"],
+                "NTK_by_parts_low_freq_factor": scaling["low_freq_factor"],
+                "NTK_by_parts_high_freq_factor": scaling["high_freq_factor"],
+                "NTK_original_ctx_len": scaling["original_max_position_embeddings"],
+            }
+    raise ValueError(f"expected RoPE scaling default, linear or llama3, got {scaling}")
 
 
 def _gemma_fields(config: PretrainedConfig) -> dict[str, Any]:

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from reference_graphs import assert_circuit_equal, assert_edges_equal, assert_graph_equal, load_reference
 
-from circuits import Graph, attribute, prune
+from circuits import attribute, prune
 from replacement_model import ReplacementModel
 
 CASES = (
@@ -17,38 +18,20 @@ CASES = (
     "llama_clt_jumprelu",
     "qwen3_plt_jumprelu",
 )
-EDGE_TOLERANCE, SCORE_TOLERANCE = 1e-5, 1e-4
 
 
 def load(folder: Path, dtype: torch.dtype) -> ReplacementModel:
     return ReplacementModel.from_pretrained(folder / "model", folder / "transcoder", dtype=dtype)
 
 
-def assert_edges_equal(graph: Graph, features: np.ndarray, edges: np.ndarray) -> None:
-    np.testing.assert_array_equal(graph.features, features)
-    assert graph.adjacency.shape == edges.shape
-    np.testing.assert_allclose(graph.adjacency.toarray(), edges, rtol=0, atol=EDGE_TOLERANCE)
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("case", CASES)
 def test_graph_and_circuit_are_those_of_the_reference(golden_dir: Path, case: str, dtype: torch.dtype) -> None:
-    with np.load(golden_dir / case / "reference.npz") as archive:
-        reference = dict(archive)
+    reference = load_reference(golden_dir / case / "reference.npz")
     graph = attribute(load(golden_dir / case, dtype), reference["tokens"].tolist())
-
-    assert_edges_equal(graph, reference["active_features"], reference["edges"])
-    np.testing.assert_allclose(graph.feature_acts, reference["activations"], rtol=0, atol=EDGE_TOLERANCE)
-    assert [target.token_ids[0] for target in graph.targets] == reference["logit_token_ids"].tolist()
-    np.testing.assert_allclose(graph.target_weights, reference["logit_probabilities"], rtol=0, atol=1e-6)
+    assert_graph_equal(graph, reference)
     assert graph.books.residual <= (1e-5 if dtype == torch.float32 else 1e-9)
-
-    circuit = prune(graph, node_threshold=0.8, edge_threshold=0.98)
-    edge_mask = np.unpackbits(reference["edge_mask"], axis=1)[:, : graph.adjacency.shape[1]].astype(bool)
-    np.testing.assert_array_equal(circuit.node_mask, reference["node_mask"])
-    np.testing.assert_array_equal(circuit.edges.toarray() != 0, edge_mask)
-    assert circuit.replacement_score == pytest.approx(float(reference["replacement_score"]), abs=SCORE_TOLERANCE)
-    assert circuit.completeness_score == pytest.approx(float(reference["completeness_score"]), abs=SCORE_TOLERANCE)
+    assert_circuit_equal(prune(graph, node_threshold=0.8, edge_threshold=0.98), reference)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
