@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from replacement_model.contexts import as_captured, eager_attention, evaluation_mode
+from replacement_model.contexts import as_captured, eager_attention, eager_experts, evaluation_mode
 from replacement_model.frozen import FrozenBlock, FrozenModel
 from replacement_model.host import Block, Host
 from replacement_model.recording import AttentionCall, LayerRecord, recording
@@ -96,7 +96,7 @@ def capture(
     """
     native = None
     if host.dtype == torch.float64:
-        with evaluation_mode(host.model), eager_attention(host.model):
+        with evaluation_mode(host.model), eager_attention(host.model), eager_experts(host.model):
             native = _logits(host, token_ids, logit_positions)
     layers = _Layers.empty(host, len(token_ids), keep_patterns)
     with as_captured(host):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from replacement_model.host import Host, Norm
 
-__all__ = ["as_captured", "eager_attention", "evaluation_mode", "native_norms"]
+__all__ = ["as_captured", "eager_attention", "eager_experts", "evaluation_mode", "native_norms"]
 
 
 @contextmanager
@@ -27,15 +27,28 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 @contextmanager
 def eager_attention(model: nn.Module) -> Iterator[None]:
     """Attention that returns its pattern."""
+    with _set_in_configs(model, "_attn_implementation"):
+        yield
+
+
+@contextmanager
+def eager_experts(model: nn.Module) -> Iterator[None]:
+    """Experts in plain products: the grouped ones of transformers 5 know no float64."""
+    with _set_in_configs(model, "_experts_implementation"):
+        yield
+
+
+@contextmanager
+def _set_in_configs(model: nn.Module, name: str) -> Iterator[None]:
     configs = {id(module.config): module.config for module in model.modules() if hasattr(module, "config")}
-    before = [(config, config._attn_implementation) for config in configs.values()]
+    before = [(config, getattr(config, name)) for config in configs.values() if hasattr(config, name)]
     try:
         for config, _ in before:
-            config._attn_implementation = "eager"
+            setattr(config, name, "eager")
         yield
     finally:
         for config, implementation in before:  # a config sets those inside it too, so from the outside in
-            config._attn_implementation = implementation
+            setattr(config, name, implementation)
 
 
 @contextmanager
@@ -62,6 +75,7 @@ def as_captured(host: Host) -> Iterator[None]:
         stack.enter_context(evaluation_mode(host.model))
         stack.enter_context(eager_attention(host.model))
         if host.dtype == torch.float64:
+            stack.enter_context(eager_experts(host.model))
             stack.enter_context(native_norms(host))
         yield
 

@@ -5,19 +5,32 @@ from collections.abc import Callable
 from torch import nn
 
 from replacement_model.errors import UnsupportedModelError
-from replacement_model.host.gemma import gemma_host
+from replacement_model.host.gemma import gemma_host, gemma_multimodal_host
 from replacement_model.host.gpt2 import gpt2_host
+from replacement_model.host.gpt_neox import gpt_neox_host
 from replacement_model.host.llama import llama_host
-from replacement_model.host.pieces import Block, Host, Norm
+from replacement_model.host.mixture import mixture_host
+from replacement_model.host.olmo2 import olmo2_host
+from replacement_model.host.phi3 import phi3_host
+from replacement_model.host.pieces import Block, Host, NoNorm, Norm
 
-__all__ = ["ADAPTERS", "Block", "Host", "Norm", "adapt"]
+__all__ = ["ADAPTERS", "Block", "Host", "NoNorm", "Norm", "adapt"]
 
 ADAPTERS: dict[str, Callable[[nn.Module], Host]] = {
+    "GPT2LMHeadModel": gpt2_host,
+    "GPTNeoXForCausalLM": gpt_neox_host,
     "Gemma2ForCausalLM": gemma_host,
     "Gemma3ForCausalLM": gemma_host,
-    "GPT2LMHeadModel": gpt2_host,
+    "Gemma3ForConditionalGeneration": gemma_multimodal_host,
+    "GptOssForCausalLM": mixture_host,
     "LlamaForCausalLM": llama_host,
+    "MistralForCausalLM": llama_host,
+    "MixtralForCausalLM": mixture_host,
+    "Olmo2ForCausalLM": olmo2_host,
+    "Phi3ForCausalLM": phi3_host,
+    "Qwen2ForCausalLM": llama_host,
     "Qwen3ForCausalLM": llama_host,
+    "Qwen3MoeForCausalLM": mixture_host,
 }
 
 

@@ -20,7 +20,7 @@ DECODER_CONFIG = names(
     "attention_bias attention_dropout bos_token_id eos_token_id head_dim hidden_act hidden_activation hidden_size "
     "initializer_range intermediate_size layer_types max_position_embeddings max_window_layers mlp_bias "
     "num_attention_heads num_hidden_layers num_key_value_heads pad_token_id pretraining_tp rms_norm_eps "
-    "rope_parameters rope_scaling rope_theta sliding_window tie_word_embeddings use_cache use_sliding_window "
+    "rope_parameters rope_scaling rope_theta sliding_window tie_word_embeddings use_cache use_mrope use_sliding_window "
     "vocab_size"
 )
 # Set by transformers or by tools that save checkpoints; no effect on the forward pass of a decoder in evaluation mode.

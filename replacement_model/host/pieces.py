@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-__all__ = ["Block", "Host", "Norm"]
+__all__ = ["Block", "Host", "NoNorm", "Norm"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,22 +22,24 @@ class Norm:
         eps: added to the mean square.
         gain_offset: added to the module's weight to give the gain (1 for Gemma).
         centres: LayerNorm subtracts the mean first, RMSNorm does not.
+        device: where gain and bias are given, None for the module's own.
     """
 
     module: nn.Module
     eps: float
     gain_offset: float = 0.0
     centres: bool = False
+    device: torch.device | None = None
 
     def gain(self, dtype: torch.dtype) -> Float[Tensor, "d_model"]:
         """The gain, computed in `dtype`."""
-        weight: Tensor = self.module.weight.detach().to(dtype)
+        weight: Tensor = self.module.weight.detach().to(self.device, dtype)
         return weight + self.gain_offset if self.gain_offset else weight
 
     def bias(self, dtype: torch.dtype) -> Float[Tensor, "d_model"] | None:
         """The bias, None where the norm has none."""
         bias = getattr(self.module, "bias", None)
-        return None if bias is None else bias.detach().to(dtype)
+        return None if bias is None else bias.detach().to(self.device, dtype)
 
     def centre(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         """`x` minus its mean over d_model if the norm centres, else `x`. Its own adjoint."""
@@ -51,7 +53,7 @@ class Norm:
         self, x: Float[Tensor, "*batch d_model"], scale: Float[Tensor, "*batch 1"]
     ) -> Float[Tensor, "*batch d_model"]:
         """The norm with a frozen reciprocal denominator and without its bias: linear in `x`."""
-        return self.centre(x) * scale * self.gain(x.dtype)
+        return self.centre(x) * scale * self.gain(x.dtype).to(x.device)
 
     def affine(
         self, x: Float[Tensor, "*batch d_model"], scale: Float[Tensor, "*batch 1"]
@@ -59,11 +61,32 @@ class Norm:
         """The norm with a frozen reciprocal denominator."""
         bias = self.bias(x.dtype)
         out = self.linear(x, scale)
-        return out if bias is None else out + bias
+        return out if bias is None else out + bias.to(x.device)
 
     def __call__(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         """The norm as the host computes it, in the dtype of `x`."""
         return self.affine(x, self.scale(x))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NoNorm(Norm):
+    """No norm: `module`, attention or MLP, reads the residual stream itself (OLMo 2)."""
+
+    eps: float = 0.0
+    d_model: int = 0
+
+    def gain(self, dtype: torch.dtype) -> Float[Tensor, "d_model"]:
+        """Ones."""
+        device = next(self.module.parameters()).device if self.device is None else self.device
+        return torch.ones(self.d_model, dtype=dtype, device=device)
+
+    def bias(self, dtype: torch.dtype) -> None:
+        """None."""
+        return
+
+    def scale(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch 1"]:
+        """Ones."""
+        return torch.ones_like(x[..., :1])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,7 +97,7 @@ class Block:
         module: the layer; its first input is `resid_pre`.
         attn: returns (attn_out, pattern, ...) under eager attention.
         mlp: what the transcoder replaces.
-        attn_norm, mlp_norm: norms before attention and MLP.
+        attn_norm, mlp_norm: norms before attention and MLP, `NoNorm` where they read the residual stream itself.
         attn_post_norm, mlp_post_norm: norms after them, None where the architecture has none.
         W_V: (n_kv_heads * d_head, d_model).
         W_O: (d_model, n_heads * d_head).
@@ -103,9 +126,10 @@ class Block:
         return self.W_V.shape[0] // self.n_kv_heads
 
     def norms(self) -> tuple[Norm, ...]:
-        """Every norm on the residual stream's path."""
+        """Every norm on the residual stream's path, once each (parallel attention and MLP may share one)."""
         found = (self.attn_norm, self.attn_post_norm, self.mlp_norm, self.mlp_post_norm)
-        return tuple(norm for norm in found if norm is not None)
+        by_module = {id(norm.module): norm for norm in found if norm is not None and not isinstance(norm, NoNorm)}
+        return tuple(by_module.values())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -121,6 +145,7 @@ class Host:
         b_U: (d_vocab,), None where there is none.
         W_pos: (n_positions, d_model) learned position embeddings, None where there are none.
         logit_softcap: c in c * tanh(logit / c), None where there is none.
+        how: who found the pieces, an adapter or a search by structure.
     """
 
     model: nn.Module
@@ -132,6 +157,7 @@ class Host:
     b_U: Float[Tensor, "d_vocab"] | None = None
     W_pos: Float[Tensor, "n_positions d_model"] | None = None
     logit_softcap: float | None = None
+    how: str = "adapter"
 
     @property
     def n_layers(self) -> int:
