@@ -158,9 +158,12 @@ class _Layers:
         self.mlp_out[layer], self.mlp_write[layer] = record.mlp_out, mlp_write
         if self.attn_rounding is None or self.mlp_rounding is None:
             return
-        # Parallel writes are added at once, so that their rounding is one.
-        after_attn = record.resid_pre + attn_write if frozen.block.parallel else record.resid_mid
-        self.attn_rounding[layer] = after_attn - record.resid_pre - attn_write
+        if frozen.block.parallel:  # both writes are added at once, so that their rounding is one
+            after_attn = record.resid_pre + attn_write
+            self.attn_rounding[layer] = 0
+        else:
+            after_attn = record.resid_mid
+            self.attn_rounding[layer] = after_attn - record.resid_pre - attn_write
         self.mlp_rounding[layer] = resid_post - after_attn - mlp_write
 
 

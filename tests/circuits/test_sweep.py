@@ -143,13 +143,14 @@ def run_frozen(captured: Capture, transcoder: Transcoder, resid: Tensor, writes:
 CASES = [*((architecture, ()) for architecture in ARCHITECTURES), ("gemma2", (1,)), ("gpt2", (0, 1, 2))]
 
 
-@pytest.mark.parametrize(("architecture", "parallel"), CASES, ids=str)
+@pytest.mark.parametrize(("architecture", "changed"), CASES, ids=str)
 def test_every_depth_and_position_against_autograd_through_the_frozen_model(
-    architecture: str, parallel: tuple[int, ...]
+    architecture: str, changed: tuple[int, ...]
 ) -> None:
     transcoder = tiny_transcoder(True, "relu", True, TAPS[2], SITES[0])
     model, captured, parts = frozen_pieces(architecture, transcoder)
-    captured = made_parallel(captured, parallel)
+    captured = made_parallel(captured, changed)
+    parallel = [layer for layer, frozen in enumerate(captured.frozen.blocks) if frozen.block.parallel]
     rows = random_rows(60, captured.n_pos)
     for layer in parallel:  # nothing reads between attention and MLP there
         rows.depth[rows.depth == resid_mid_depth(layer)] = mlp_depth(layer, True)
@@ -166,9 +167,9 @@ def test_every_depth_and_position_against_autograd_through_the_frozen_model(
             decoder = transcoder.decoder_rows(source, torch.tensor([idx]), layer)
             writes[layer] = writes[layer] + scales[col] * parts.feature_acts[col] * one_pos * decoder
     streams = run_frozen(captured, transcoder, tokens + captured.pos_embed, writes)
-    if not parallel:
+    if not changed:
         for layer in range(N_LAYERS):
-            torch.testing.assert_close(streams[resid_mid_depth(layer)], captured.resid_mid[layer], **EXACT)
+            torch.testing.assert_close(streams[mlp_depth(layer, layer in parallel)], captured.resid_mid[layer], **EXACT)
             torch.testing.assert_close(streams[resid_post_depth(layer)], captured.resid_post(layer), **EXACT)
     assert set(rows.depth.tolist()) <= {0, *streams}
     for row in range(len(rows)):

@@ -8,6 +8,7 @@ from types import MethodType
 import pytest
 import torch
 import transformers
+from tiny_hosts import GEMMAS, LAYER_NORMS
 from tiny_models import written_by
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
@@ -62,9 +63,10 @@ def frozen_host(model: nn.Module, captured: Capture, skips: list[Tensor | None])
             undo.callback(norm.module.__dict__.pop, "forward")
         for block, mlp_out, skip in zip(captured.frozen.host.blocks, captured.mlp_out, skips, strict=True):
 
-            def fixed(_: nn.Module, args: tuple, __: Tensor, mlp_out: Tensor = mlp_out, skip: object = skip) -> Tensor:
+            def fixed(_: nn.Module, args: tuple, out: object, mlp_out: Tensor = mlp_out, skip: object = skip) -> object:
                 x = args[0]
-                return mlp_out[None] + (0 if skip is None else (x - x.detach()) @ skip.T)
+                new = mlp_out[None] + (0 if skip is None else (x - x.detach()) @ skip.T)
+                return (new, *out[1:]) if isinstance(out, tuple) else new
 
             undo.callback(block.mlp.register_forward_hook(fixed).remove)
             watch = block.mlp_norm.module.register_forward_pre_hook(lambda _, args: resid_mids.append(args[0][0]))
@@ -133,9 +135,12 @@ def test_running_on_the_decomposition_gives_the_host_back(
 def test_taps_are_the_streams_that_they_name(captures: Callable[[str], Capture], architecture: str) -> None:
     captured = captures(architecture)
     for block, resid_mid in zip(captured.frozen.blocks, captured.resid_mid, strict=True):
+        if architecture == "olmo2":  # no norm before the MLP
+            assert all(torch.equal(block.tap(resid_mid, tap), resid_mid) for tap in EncoderTap)
+            continue
         module = block.block.mlp_norm.module
-        gain = 1 + module.weight if architecture.startswith("gemma") else module.weight
-        bias = module.bias if architecture == "gpt2" else 0
+        gain = 1 + module.weight if architecture in GEMMAS else module.weight
+        bias = module.bias if architecture in LAYER_NORMS else 0
         normed = norm_with_frozen_denominator(module, resid_mid).detach()
         torch.testing.assert_close(block.tap(resid_mid, EncoderTap.MLP_IN), normed, rtol=0, atol=1e-12)
         torch.testing.assert_close(

@@ -2,6 +2,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from tiny_hosts import GEMMAS, LAYER_NORMS
 from torch import nn
 from transformers import BertConfig, BertModel, PretrainedConfig
 
@@ -52,7 +53,7 @@ def test_the_frozen_norm_is_linear(make_model: Make, architecture: str) -> None:
 def test_every_norm_is_the_hosts_own(make_model: Make, architecture: str) -> None:
     x = torch.randn(5, 24, generator=torch.Generator().manual_seed(0))
     norms = adapt(make_model(architecture)).norms()
-    assert len(norms) == (17 if architecture.startswith("gemma") else 9)
+    assert len(norms) == (17 if architecture in GEMMAS else 9)
     for norm in norms:
         torch.testing.assert_close(norm(x), norm.module(x), rtol=1e-5, atol=1e-6)
 
@@ -61,9 +62,10 @@ def test_sizes(make_model: Make, architecture: str) -> None:
     host = adapt(make_model(architecture, torch.float64))
     block = host.blocks[0]
     assert (host.n_layers, host.d_model, host.d_vocab, host.dtype) == (4, 24, 40, torch.float64)
-    assert (block.n_heads, block.n_kv_heads, block.d_head) == ((4, 4, 6) if architecture == "gpt2" else (4, 2, 8))
+    assert (block.n_heads, block.n_kv_heads, block.d_head) == ((4, 4, 6) if architecture in LAYER_NORMS else (4, 2, 8))
     assert (host.W_pos is not None) == (architecture == "gpt2")
-    assert host.logit_softcap == (3.0 if architecture == "gemma2" else None)
+    assert host.logit_softcap == (6.0 if architecture in ("gemma2", "gemma3") else None)
+    assert host.how == "adapter"
 
 
 def test_the_pieces_hold_no_gradients(make_model: Make, architecture: str) -> None:
@@ -80,9 +82,10 @@ def test_another_architecture_is_refused() -> None:
 
 def test_a_layout_that_moved_is_refused(make_model: Make, architecture: str) -> None:
     model = make_model(architecture)
-    layer = (model.transformer.h if architecture == "gpt2" else model.model.layers)[1]
-    layer.core = layer.mlp
-    del layer.mlp
+    layer = adapt(model).blocks[1].module
+    name = "block_sparse_moe" if hasattr(layer, "block_sparse_moe") else "mlp"
+    layer.core = getattr(layer, name)
+    delattr(layer, name)
     with pytest.raises(UnsupportedModelError, match="not laid out as its adapter expects"):
         adapt(model)
 

@@ -24,10 +24,10 @@ def test_from_disk_is_as_from_memory(checkpoint: Path, tmp_path: Path, model: Re
     loaded = ReplacementModel.from_pretrained(checkpoint, tmp_path / "clt")
     text = "the capital of Texas is"
     ours, theirs = (one.capture(one.read_prompt(text)) for one in (loaded, model))
-    assert torch.equal(ours.logits, theirs.logits)
+    torch.testing.assert_close(ours.logits, theirs.logits, rtol=0, atol=1e-6)
     a, b = loaded.decompose(ours, 1), model.decompose(theirs, 1)
     assert torch.equal(a.features, b.features)
-    assert torch.equal(a.feature_acts, b.feature_acts)
+    torch.testing.assert_close(a.feature_acts, b.feature_acts, rtol=0, atol=1e-6)
     assert loaded.name == str(checkpoint)
     assert sorted(loaded.hashes) == [
         "model/model.safetensors",

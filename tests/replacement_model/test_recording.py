@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from tiny_hosts import NO_SDPA
 from torch import nn
 
 from replacement_model.capture import capture
@@ -20,7 +21,7 @@ DTYPES = (torch.float64, torch.float32, torch.bfloat16)
 def test_a_recomputed_pattern_is_the_kept_one(
     make_model: Make, architecture: str, dtype: torch.dtype, token_ids: torch.Tensor
 ) -> None:
-    attention = "eager" if architecture == "gemma2" else "sdpa"
+    attention = "eager" if architecture in NO_SDPA else "sdpa"
     model = make_model(architecture, dtype, attn_implementation=attention)
     kept = capture(adapt(model), token_ids, (7,))
     lazy = capture(adapt(model), token_ids, (7,), keep_patterns=False)
