@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +13,38 @@ from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
-from replacement_model.errors import UnsupportedModelError, WeightsError
+from replacement_model.errors import MissingDependencyError, UnsupportedModelError, WeightsError
 
 __all__ = ["load_host_model", "load_tokenizer"]
 
 TOKENIZER_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError)
 
 
-def load_host_model(folder: Path, dtype: torch.dtype | None) -> nn.Module:
+def load_host_model(
+    folder: Path, dtype: torch.dtype | None, device_map: str | dict[str, Any] | None = None
+) -> nn.Module:
     """The model in `folder`, from safetensors alone, running no code from it; `dtype` None keeps the files' dtype.
 
     Raises:
+        MissingDependencyError: `device_map` needs accelerate.
         WeightsError: files are missing, damaged, not of the config's shapes, or hold tensors that fit nowhere.
         UnsupportedModelError: transformers does not know the architecture.
     """
     if not (folder / "config.json").is_file():
         raise WeightsError(f"{folder} has no config.json; expected a Hugging Face checkpoint")
+    if device_map is not None and find_spec("accelerate") is None:
+        raise MissingDependencyError("a device_map needs the package accelerate: pip install accelerate")
     if not any(folder.glob("*.safetensors")):
         raise WeightsError(f"{folder} has no safetensors file; expected a Hugging Face checkpoint in that format")
     try:
         with _quiet_transformers():
             loaded: Any = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=dtype or "auto", use_safetensors=True, output_loading_info=True, local_files_only=True
+                folder,
+                dtype=dtype or "auto",
+                device_map=device_map,
+                use_safetensors=True,
+                output_loading_info=True,
+                local_files_only=True,
             )
     except SafetensorError as error:
         raise WeightsError(f"{folder}: damaged or incomplete safetensors ({error}); download it again") from error

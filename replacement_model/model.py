@@ -1,5 +1,6 @@
 """The replacement model: a host, its tokenizer, and a transcoder that stands in for its MLPs."""
 
+from dataclasses import replace
 from functools import cached_property
 from operator import index
 from pathlib import Path
@@ -13,8 +14,8 @@ from transformers import PreTrainedTokenizerBase
 from replacement_model.capture import Capture, capture, working_dtype
 from replacement_model.decomposition import Decomposition, decompose
 from replacement_model.errors import InputError, WeightsError
-from replacement_model.formats import load_transcoder
-from replacement_model.host import adapt
+from replacement_model.formats import ReadOptions, read_draft
+from replacement_model.host import Host, adapt
 from replacement_model.labels import FeatureLabels, load_labels
 from replacement_model.loading import load_host_model, load_tokenizer
 from replacement_model.prompt import Prompt, PromptLike, read_prompt
@@ -30,7 +31,7 @@ class ReplacementModel:
     """A language model whose MLPs are explained by a transcoder.
 
     Args:
-        model: a Hugging Face causal language model; it is only ever changed within a call, and put back.
+        model: a Hugging Face causal language model, or its pieces; only ever changed within a call, and put back.
         tokenizer: its tokenizer; None if prompts are given as token ids.
         transcoder: one for the same number of layers and d_model. Its weights stay where they are; what is read of them
             is computed with on the model's device, in the working dtype (float64 for a float64 model, else float32).
@@ -49,14 +50,14 @@ class ReplacementModel:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: nn.Module | Host,
         tokenizer: PreTrainedTokenizerBase | None,
         transcoder: Transcoder,
         labels: FeatureLabels | None = None,
         model_source: Source | None = None,
         transcoder_source: Source | None = None,
     ) -> None:
-        self.host = adapt(model)
+        self.host = model if isinstance(model, Host) else adapt(model)
         if (transcoder.n_layers, transcoder.d_model) != (self.host.n_layers, self.host.d_model):
             raise WeightsError(
                 f"the transcoder is for {transcoder.n_layers} layers of d_model {transcoder.d_model}, "
@@ -75,6 +76,8 @@ class ReplacementModel:
         *,
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
+        device_map: str | dict[str, Any] | None = None,
+        read: ReadOptions | None = None,
     ) -> "ReplacementModel":
         """Load a model and its transcoder.
 
@@ -83,22 +86,30 @@ class ReplacementModel:
             transcoder: a local folder or `owner/name[//folder][@revision]`; for the pocket model "clt" (the default) or
                 "plt". Both may be what `locate_model` and `locate_transcoder` of `replacement_model.source` gave.
             dtype: of the host; None keeps the checkpoint's.
-            device: where to run; None is the CPU.
+            device: where to run; None is the CPU. The transcoder goes there too if it takes at most half of what is
+                free; else its weights are read from its files as they are needed.
+            device_map: "auto", or a device for each module, to spread the host over several; needs `accelerate`.
+            read: of the transcoder, what its files leave open or say wrongly; the number of layers is the model's.
 
         Raises:
-            InputError: a name is neither a folder nor a repository in reach.
+            InputError: a name is neither a folder nor a repository in reach, or both `device` and `device_map` given.
+            MissingDependencyError: `device_map` without `accelerate`.
             WeightsError: files are missing, damaged, or do not fit each other.
             UnsupportedModelError: there is no adapter for the architecture.
         """
         model_at = locate_model(model)
         transcoder_at = locate_transcoder(model_at.name, transcoder)
-        loaded = load_transcoder(transcoder_at.folder)
+        if device is not None and device_map is not None:
+            raise InputError(f"give either device or device_map, got {device} and {device_map}")
+        host_model = load_host_model(model_at.folder, dtype, device_map)
+        host = adapt(host_model if device is None else host_model.to(device))
+        options = ReadOptions() if read is None else read
+        draft = read_draft(transcoder_at.folder, replace(options, n_layers=options.n_layers or host.n_layers))
         labels_path = transcoder_at.folder / LABELS_NAME
-        host_model = load_host_model(model_at.folder, dtype)
         return cls(
-            host_model if device is None else host_model.to(device),
+            host,
             load_tokenizer(model_at.folder),
-            loaded,
+            _placed(draft.load(), host.device),
             labels=load_labels(labels_path) if labels_path.is_file() else None,
             model_source=model_at,
             transcoder_source=transcoder_at,
@@ -183,3 +194,11 @@ class ReplacementModel:
         if self.host.b_U is None:
             return torch.zeros((), dtype=self.dtype, device=self.host.device)
         return self.host.b_U.mean(dtype=self.dtype)
+
+
+def _placed(transcoder: Transcoder, device: torch.device) -> Transcoder:
+    """On an accelerator if it takes at most half of what is free there, so that patterns and gradients fit too."""
+    if device.type != "cuda":
+        return transcoder  # the CPU maps its files, and no other kind of device says how much it has
+    free, _ = torch.cuda.mem_get_info(device)
+    return transcoder.to(device) if 2 * transcoder.n_bytes <= free else transcoder

@@ -184,6 +184,12 @@ class Transcoder:
         """SHA-256 of the files it was read from; a large file is read for it the first time, and then remembered."""
         return tuple((name, content_hash(path)) for name, path in self.files)
 
+    @property
+    def n_bytes(self) -> int:
+        """Size of all its tensors."""
+        tensors = [tensor for layer in self.layers if layer is not None for tensor in layer.tensors().values()]
+        return sum(tensor.numel() * tensor.element_size() for tensor in (*tensors, self.b_dec))
+
     def n_out(self, layer: int) -> int:
         """How many layers the features of `layer` write to."""
         return self.n_layers - layer if self.cross_layer else 1

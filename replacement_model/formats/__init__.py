@@ -14,7 +14,7 @@ from replacement_model.formats.gemma_scope_2 import is_gemma_scope_2, read_gemma
 from replacement_model.formats.orrery import is_orrery, read_orrery, save_transcoder
 from replacement_model.transcoder import DecoderSite, EncoderTap, Transcoder
 
-__all__ = ["READERS", "load_transcoder", "read_draft", "save_transcoder"]
+__all__ = ["READERS", "ReadOptions", "load_transcoder", "read_draft", "save_transcoder"]
 
 READERS = {
     "orrery": (is_orrery, read_orrery),

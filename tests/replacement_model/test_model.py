@@ -7,8 +7,10 @@ import pytest
 import torch
 from torch import nn
 
+import replacement_model.loading as loading_module
+import replacement_model.model as model_module
 from replacement_model import ReplacementModel, Transcoder, save_transcoder
-from replacement_model.errors import InputError, UnsupportedModelError, WeightsError
+from replacement_model.errors import InputError, MissingDependencyError, UnsupportedModelError, WeightsError
 
 MakeModel = Callable[..., nn.Module]
 MakeTranscoder = Callable[..., Transcoder]
@@ -137,3 +139,28 @@ def test_the_transcoders_prefix_is_looked_for_in_prompts(
     assert model.read_prompt([4, 5, 6], n_ignored_pos=0).n_ignored_pos == 0
     with pytest.raises(InputError, match="missing the prefix"):
         model.read_prompt([5, 6])
+
+
+def test_a_transcoder_goes_to_an_accelerator_only_if_it_leaves_room(
+    make_transcoder: MakeTranscoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transcoder = make_transcoder(skip=True)
+    moved = []
+    monkeypatch.setattr(Transcoder, "to", lambda self, device: moved.append(device) or self)
+    for free, expected in ((2 * transcoder.n_bytes, 1), (2 * transcoder.n_bytes - 1, 0)):
+        moved.clear()
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 10**12))
+        assert model_module._placed(transcoder, torch.device("cuda:1")) is transcoder
+        assert moved == [torch.device("cuda:1")] * expected
+    assert model_module._placed(transcoder, torch.device("cpu")) is transcoder
+
+
+def test_device_and_device_map_exclude_each_other() -> None:
+    with pytest.raises(InputError, match="either device or device_map, got cpu and auto"):
+        ReplacementModel.from_pretrained("pocket", device="cpu", device_map="auto")
+
+
+def test_a_device_map_without_accelerate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading_module, "find_spec", lambda name: None)
+    with pytest.raises(MissingDependencyError, match="pip install accelerate"):
+        ReplacementModel.from_pretrained("pocket", device_map="auto")
