@@ -10,7 +10,8 @@ from replacement_model.errors import WeightsError
 
 __all__ = ["ACTIVATION_KINDS", "Activation"]
 
-ACTIVATION_KINDS = ("relu", "jumprelu", "topk", "batchtopk")
+ACTIVATION_KINDS = ("relu", "jumprelu", "topk", "batchtopk", "groupmax")
+WITH_K = ("topk", "batchtopk", "groupmax")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -20,9 +21,9 @@ class Activation:
     Attributes:
         kind: `relu`; `jumprelu`, h * (h > threshold), strict; `topk`, the k largest of relu(h) at each position;
             `batchtopk`, the k * n_pos largest over all positions (trained so; at inference a jumprelu with its running
-            threshold is usual).
+            threshold is usual); `groupmax`, the largest of each of k groups of adjacent features, if positive.
         threshold: (d_transcoder,), in units of the pre-activation; only for `jumprelu`.
-        k: only for `topk` and `batchtopk`.
+        k: only for the last three.
 
     Raises:
         WeightsError: the kind is unknown, or its threshold or k is missing.
@@ -37,8 +38,8 @@ class Activation:
             raise WeightsError(f"activation must be one of {', '.join(ACTIVATION_KINDS)}, not {self.kind!r}")
         if (self.kind == "jumprelu") != (self.threshold is not None):
             raise WeightsError(f"a threshold belongs to jumprelu alone, here the activation is {self.kind}")
-        if (self.kind in ("topk", "batchtopk")) != (self.k is not None):
-            raise WeightsError(f"k belongs to topk and batchtopk alone, here the activation is {self.kind}")
+        if (self.kind in WITH_K) != (self.k is not None):
+            raise WeightsError(f"k belongs to {', '.join(WITH_K)} alone, here the activation is {self.kind}")
         if self.k is not None and self.k < 1:
             raise WeightsError(f"k must be at least 1, got {self.k}")
 
@@ -51,6 +52,8 @@ class Activation:
             return positive
         if self.kind == "topk":
             return _keep_largest(positive, self.k)
+        if self.kind == "groupmax":
+            return _keep_largest_of_groups(positive, self.k)
         return _keep_largest(positive.reshape(1, -1), self.k * len(positive)).reshape(positive.shape)
 
     @property
@@ -71,3 +74,11 @@ class Activation:
 def _keep_largest(values: Float[Tensor, "row col"], k: int) -> Float[Tensor, "row col"]:
     values_kept, where = values.topk(min(k, values.shape[-1]), dim=-1)
     return torch.zeros_like(values).scatter_(-1, where, values_kept)
+
+
+def _keep_largest_of_groups(values: Float[Tensor, "row col"], n_groups: int) -> Float[Tensor, "row col"]:
+    if values.shape[1] % n_groups:
+        raise WeightsError(
+            f"groupmax needs as many features in each of its {n_groups} groups, not {values.shape[1]} in all"
+        )
+    return _keep_largest(values.reshape(-1, values.shape[1] // n_groups), 1).reshape(values.shape)

@@ -9,9 +9,11 @@ from pathlib import Path
 from replacement_model.errors import WeightsError
 from replacement_model.formats.circuit_tracer import is_circuit_tracer, read_circuit_tracer
 from replacement_model.formats.draft import Draft, ReadOptions
+from replacement_model.formats.eleuther import is_eleuther, read_eleuther
 from replacement_model.formats.gemma_scope_1 import is_gemma_scope_1, read_gemma_scope_1
 from replacement_model.formats.gemma_scope_2 import is_gemma_scope_2, read_gemma_scope_2
 from replacement_model.formats.orrery import is_orrery, read_orrery, save_transcoder
+from replacement_model.formats.saelens import is_saelens, read_saelens
 from replacement_model.transcoder import DecoderSite, EncoderTap, Transcoder
 
 __all__ = ["READERS", "ReadOptions", "load_transcoder", "read_draft", "save_transcoder"]
@@ -21,6 +23,8 @@ READERS = {
     "circuit-tracer": (is_circuit_tracer, read_circuit_tracer),
     "gemma-scope-2": (is_gemma_scope_2, read_gemma_scope_2),
     "gemma-scope-1": (is_gemma_scope_1, read_gemma_scope_1),
+    "eleuther": (is_eleuther, read_eleuther),
+    "saelens": (is_saelens, read_saelens),
 }
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from replacement_model.errors import InputError, WeightsError
 from replacement_model.transcoder import DecoderSite, EncoderTap, Transcoder, TranscoderLayer, check_layer
 
-__all__ = ["Draft", "LayerDraft", "ReadOptions", "join_layers", "stack_biases", "take"]
+__all__ = ["Draft", "LayerDraft", "ReadOptions", "count_layers", "join_layers", "stack_biases", "take"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,10 @@ class Draft:
             prefix=transcoder.prefix,
             size=sum(tensor.numel() * tensor.itemsize for tensor in tensors),
         )
+
+    def crossing(self, b_dec: Float[Tensor, "n_layers d_model"]) -> "Draft":
+        """The same with layers that write to all later ones as well."""
+        return replace(self, cross_layer=True, b_dec=b_dec)
 
     @property
     def n_layers(self) -> int:
@@ -138,7 +142,8 @@ def join_layers(drafts: Sequence[LayerDraft], options: ReadOptions, folder: Path
         WeightsError: the layers do not fit each other.
     """
     by_layer = {draft.layer: draft for draft in drafts}
-    n_layers = _count_layers(drafts, options, folder)
+    declared = next((draft.n_layers for draft in drafts if draft.n_layers is not None), None)
+    n_layers = count_layers(list(by_layer), options.n_layers or declared, folder)
     missing = [layer for layer in range(n_layers) if layer not in by_layer]
     present = sorted(drafts, key=lambda draft: draft.layer)
     for what in ("encoder_tap", "decoder_site"):
@@ -166,9 +171,14 @@ def join_layers(drafts: Sequence[LayerDraft], options: ReadOptions, folder: Path
     )
 
 
-def _count_layers(drafts: Sequence[LayerDraft], options: ReadOptions, folder: Path) -> int:
-    layers = sorted(draft.layer for draft in drafts)
-    n_layers = options.n_layers or next((draft.n_layers for draft in drafts if draft.n_layers is not None), None)
+def count_layers(layers: Sequence[int], declared: int | None, folder: Path) -> int:
+    """How many layers the model has, of which `layers` have a transcoder.
+
+    Raises:
+        InputError: nobody says it, and the layers are not all from the first on.
+        WeightsError: there are too many.
+    """
+    layers, n_layers = sorted(layers), declared
     if n_layers is None and len(layers) > 1 and layers == list(range(len(layers))):
         n_layers = len(layers)
     has = ", ".join(map(str, layers))
