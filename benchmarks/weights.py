@@ -21,7 +21,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from benchmarks.flops import Sites
 from benchmarks.shapes import ModelShape
 
-__all__ = ["Reference", "write_reference"]
+__all__ = ["BOS", "Reference", "write_reference", "write_tokenizer"]
 
 Streams = list[Float[Tensor, "pos d_model"]]  # one a layer
 
@@ -59,7 +59,7 @@ def write_reference(shape: ModelShape, kinds: tuple[str, ...], folder: Path) -> 
     prompt = torch.randint(len(SPECIAL_TOKENS), shape.d_vocab, (shape.n_pos - 1,), generator=generator)
     token_ids = (BOS, *prompt.tolist())
     model.save_pretrained(folder / "model")
-    _write_tokenizer(shape.d_vocab, folder / "model")
+    write_tokenizer(shape.d_vocab, folder / "model")
     streams = _encoder_inputs(model, token_ids)
     transcoders = {kind: folder / kind for kind in kinds}
     active = {}
@@ -179,7 +179,7 @@ def _write_config(path: Path, **settings: str) -> None:
     (path / "config.yaml").write_text(yaml.safe_dump(config))
 
 
-def _write_tokenizer(d_vocab: int, path: Path) -> None:
+def write_tokenizer(d_vocab: int, path: Path) -> None:
     """A word-level vocabulary, in files that transformers 4.57 and 5.x both read."""
     words = [*SPECIAL_TOKENS, *(f"t{index}" for index in range(len(SPECIAL_TOKENS), d_vocab))]
     tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token="<unk>"))
