@@ -14,7 +14,7 @@ from circuit_tracer.graph import Graph, compute_graph_scores, prune_graph
 from benchmarks.edges import Edges
 from benchmarks.layered_graph import LayeredGraph
 from benchmarks.measure import measure
-from benchmarks.peer_model import load
+from benchmarks.peer_model import load, load_nnsight
 from benchmarks.peer_prune import distance_to_threshold, masks, peer_graph
 from benchmarks.worker import serve
 
@@ -32,6 +32,12 @@ def describe() -> dict[str, Any]:
 def load_model(model: str, transcoder: str, dtype: str = "float32") -> dict[str, Any]:
     torch.set_default_dtype(getattr(torch, dtype))  # attribute keeps its edges in it
     LOADED["model"] = load(Path(model), Path(transcoder), getattr(torch, dtype))
+    return {}
+
+
+def load_model_in_nnsight(model: str, transcoder: str) -> dict[str, Any]:
+    torch.set_default_dtype(torch.float32)
+    LOADED["model"] = load_nnsight(Path(model), Path(transcoder))
     return {}
 
 
@@ -107,6 +113,7 @@ if __name__ == "__main__":
     commands = {
         "describe": describe,
         "load_model": load_model,
+        "load_model_in_nnsight": load_model_in_nnsight,
         "trace": trace,
         "reference": reference,
         "load_graph": load_graph,

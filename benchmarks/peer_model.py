@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import yaml
+from circuit_tracer.replacement_model.replacement_model_nnsight import NNSightReplacementModel
 from circuit_tracer.replacement_model.replacement_model_transformerlens import TransformerLensReplacementModel
 from circuit_tracer.transcoder import TranscoderSet
 from circuit_tracer.transcoder.activation_functions import TopK
@@ -19,7 +20,7 @@ from safetensors.torch import load_file
 from transformer_lens import HookedTransformerConfig, loading_from_pretrained
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig
 
-__all__ = ["load"]
+__all__ = ["load", "load_nnsight"]
 
 DEVICE = torch.device("cpu")
 
@@ -36,6 +37,12 @@ def load(model_dir: Path, transcoder_dir: Path, dtype: torch.dtype = torch.float
         model._deduplicate_attention_buffers = lambda: None
     model._configure_replacement_model(_transcoders(transcoder_dir, dtype))
     return model
+
+
+def load_nnsight(model_dir: Path, transcoder_dir: Path) -> NNSightReplacementModel:
+    """The peer's replacement model on its other back-end: the Hugging Face model itself, in float32."""
+    transcoders = _transcoders(transcoder_dir, torch.float32)
+    return NNSightReplacementModel.from_pretrained_and_transcoders(str(model_dir), transcoders, device=DEVICE)
 
 
 def _transcoders(path: Path, dtype: torch.dtype) -> TranscoderSet | CrossLayerTranscoder:

@@ -139,6 +139,22 @@ GPT_2 = {
     ),
 }
 CASES = {**GEMMA_2, **GEMMA_3, **LLAMA, **QWEN_3, **GPT_2}
+# For its other back-end only: experts, and attention whose pattern sums to less than one.
+GPT_OSS = {
+    "gpt-oss clt relu": Case(Checkpoint("gpt_oss", True, "relu", RESID_MID, seed=17), n_pos=12),
+    "gpt-oss plt jumprelu skip": Case(Checkpoint("gpt_oss", False, "jumprelu", MLP_IN, MLP_OUT, skip=True, seed=18)),
+}
+# The architectures and hooks that its other back-end, the Hugging Face model itself under nnsight, knows.
+NNSIGHT_CASES = (
+    "gemma2 clt relu, one key-value head",
+    "gemma2 plt topk, no softcaps",
+    "gemma3 clt jumprelu skip",
+    "gemma3 plt jumprelu skip, wide heads",
+    "llama plt jumprelu skip, no special token first",
+    "llama plt topk, a head for each query",
+    "qwen3 clt relu skip, few features",
+    *GPT_OSS,
+)
 
 
 @pytest.fixture(scope="module")
@@ -176,3 +192,17 @@ def test_graphs_and_circuits_are_circuit_tracers(peer: Worker, case: Case, tmp_p
         assert_circuit_equal(prune(graph, node_threshold=0.8, edge_threshold=0.98), found["float64"])
     features = found["float64"]["active_features"][found["float64"]["selected_features"]]
     assert_edges_equal(graph, features, found["float32"]["edges"])
+
+
+@pytest.mark.parametrize("name", NNSIGHT_CASES)
+def test_edges_are_those_of_its_other_back_end(peer: Worker, name: str, tmp_path: Path) -> None:
+    case = {**CASES, **GPT_OSS}[name]
+    write_checkpoint(case.checkpoint, case.token_ids, tmp_path)
+    peer.call("load_model_in_nnsight", model=str(tmp_path / "model"), transcoder=str(tmp_path / "transcoder"))
+    path = tmp_path / "found.npz"
+    peer.call("reference", save_to=str(path), token_ids=case.token_ids)
+    reference = load_reference(path)
+    if case.checkpoint.architecture == "gemma3_text":
+        # It takes Gemma 3's token vectors before the embedding's scale (golden/README.md, "Where it is wrong").
+        reference["edges"][:, -case.n_pos :] *= case.checkpoint.config.get("hidden_size", 48) ** 0.5
+    assert_graph_equal(attribute(load(tmp_path, torch.float32), case.token_ids), reference)
