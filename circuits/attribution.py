@@ -2,17 +2,19 @@
 
 import platform
 from collections.abc import Callable, Sequence
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from circuits.folding import fold
+from circuits.cone import Cone
 from circuits.graph import Graph, GraphMetadata
-from circuits.memory import MemoryPlan, parse_bytes, plan_memory
+from circuits.memory import MemoryNeeds, keeps_patterns, parse_bytes, plan_memory, tensor_bytes
 from circuits.rows import RowStore
 from circuits.sweep import SourceRows, Sweep
 from circuits.targets import SalientLogits, TargetRows, TargetSpec, feature_rows, resolve_targets, target_positions
@@ -69,23 +71,14 @@ def attribute(
     _check_sizes(max_feature_nodes, update_interval)
     budget = parse_bytes(memory_budget)
     read = prompt if isinstance(prompt, Prompt) else model.read_prompt(prompt)
-    capture = model.capture(read, target_positions(targets, len(read.token_ids)))
+    n_pos, n_patterns = len(read.token_ids), sum(block.n_heads for block in model.host.blocks)
+    keep_patterns = keeps_patterns(budget, n_patterns, n_pos, model.dtype.itemsize)
+    capture = model.capture(read, target_positions(targets, n_pos), keep_patterns)
     parts = model.decompose(capture, read.n_ignored_pos)
     resolved = resolve_targets(model, capture, targets)
     n_active = len(parts.features)
     n_features = n_active if max_feature_nodes is None else min(max_feature_nodes, n_active)
-    n_rows = len(resolved.targets) + n_features
-    sweep, store = _prepare(model, capture, parts, resolved, n_rows, budget)
-    _attribute_rows(
-        store, sweep, resolved.rows, np.full(len(resolved.targets), -1), resolved.pre_act, resolved.constant
-    )
-    while store.n_features < n_features:
-        _report(progress, store, n_rows, resolved)
-        left = n_features - store.n_features
-        count = min(update_interval, left) if n_features < n_active else left
-        chosen = store.most_influential(count) if n_features < n_active else np.arange(n_active)
-        _attribute_rows(store, sweep, *_feature_batch(model, capture, parts, chosen))
-    _report(progress, store, n_rows, resolved)
+    trace = _Trace(model, capture, parts, resolved, n_features)
     settings = {
         "max_feature_nodes": max_feature_nodes,
         "update_interval": update_interval,
@@ -94,7 +87,7 @@ def attribute(
         "device": str(model.host.device),
         "n_active_features": n_active,
     } | read.settings()
-    return _assemble(model, read, parts, resolved, store, settings)
+    return _assemble(trace, read, trace.store(budget, update_interval, progress), settings)
 
 
 def _check_sizes(max_feature_nodes: int | None, update_interval: int) -> None:
@@ -104,57 +97,79 @@ def _check_sizes(max_feature_nodes: int | None, update_interval: int) -> None:
         raise InputError(f"update_interval must be at least 1, got {update_interval}")
 
 
-def _prepare(
-    model: ReplacementModel,
-    capture: Capture,
-    parts: Decomposition,
-    resolved: TargetRows,
-    n_rows: int,
-    budget: int,
-) -> tuple[Sweep, RowStore]:
-    """The sweep and the store of rows, within the memory budget."""
-    layers = fold(capture, model.transcoder)
-    n_active, n_rest = len(parts.features), (model.host.n_layers + 1) * capture.n_pos
-    item = capture.embed.element_size()
-    plan: MemoryPlan = plan_memory(
-        budget,
-        store_bytes=n_rows * (n_active + n_rest) * item + n_rows * (n_rows + n_rest) * (item + 4),
-        row_bytes=Writes.n_row_bytes(model.transcoder, parts),
-        target_bytes=Sweep.n_target_bytes(capture, layers, n_active),
-    )
-    writes = Writes(capture, model.transcoder, parts, cache=plan.cache_rows)
-    store = RowStore(resolved, parts.features.cpu().numpy(), writes.by_pos.cpu().numpy(), n_rest, n_rows)
-    return Sweep(capture, layers, writes, min(plan.batch_size, n_rows)), store
+@dataclass(frozen=True, slots=True, eq=False)
+class _Trace:
+    """What is known before the first row: the host on the prompt, what is active, and how many features get a row."""
 
+    model: ReplacementModel
+    capture: Capture
+    parts: Decomposition
+    targets: TargetRows
+    n_features: int
 
-def _feature_batch(
-    model: ReplacementModel, capture: Capture, parts: Decomposition, chosen: Int[np.ndarray, "n"]
-) -> tuple[SourceRows, Int[np.ndarray, "n"], Tensor, Tensor]:
-    rows, _, constants = feature_rows(model, capture, parts.features[chosen])
-    return rows, chosen, parts.pre_acts[chosen], constants
+    @property
+    def n_rows(self) -> int:
+        return len(self.targets.targets) + self.n_features
+
+    def store(self, budget: int, update_interval: int, progress: Callable[[int, int], None] | None) -> RowStore:
+        """All rows of the graph: the targets', then those of the features that are found to be most influential."""
+        n_active = len(self.parts.features)
+        sweep, store = self._prepare(budget)
+        batch = self.targets.rows, np.full(len(self.targets.targets), -1), self.targets.pre_act, self.targets.constant
+        _attribute_rows(store, sweep, *batch)
+        while store.n_features < self.n_features:
+            self._report(progress, store)
+            left = self.n_features - store.n_features
+            count = min(update_interval, left) if self.n_features < n_active else left
+            chosen = store.most_influential(count) if self.n_features < n_active else np.arange(n_active)
+            _attribute_rows(store, sweep, *self._feature_batch(chosen))
+        self._report(progress, store)
+        return store
+
+    def _prepare(self, budget: int) -> tuple[Sweep, RowStore]:
+        """The sweep and the store of rows, within the memory budget."""
+        capture, transcoder, parts = self.capture, self.model.transcoder, self.parts
+        features = parts.features.cpu().numpy()
+        cone = Cone.of(features, capture.frozen.host.n_layers, capture.n_pos)
+        plan = plan_memory(budget, self._needs(features, cone))
+        writes = Writes(capture, transcoder, parts, cone, plan.cache_rows)
+        by_pos = writes.by_pos.cpu().numpy()
+        store = RowStore(self.targets, features, by_pos, cone, self.n_rows, plan.rows_in_file)
+        return Sweep(capture, transcoder, writes, min(plan.batch_size, self.n_rows)), store
+
+    def _needs(self, features: Int[np.ndarray, "n_active 3"], cone: Cone) -> MemoryNeeds:
+        capture, transcoder, parts = self.capture, self.model.transcoder, self.parts
+        n_active, itemsize = len(features), capture.embed.element_size()
+        n_values, n_edges = RowStore.sizes(self.targets, features, cone, self.n_rows)
+        return MemoryNeeds(
+            held=tensor_bytes(capture, parts, *capture.frozen.blocks) + Writes.n_bytes(capture, transcoder, parts),
+            store=n_values * itemsize,
+            result=n_edges * (itemsize + 4),
+            decoder_rows=Writes.n_row_bytes(transcoder, parts),
+            buffers=partial(Sweep.n_bytes, capture, transcoder, n_active),
+        )
+
+    def _feature_batch(
+        self, chosen: Int[np.ndarray, "n"]
+    ) -> tuple[SourceRows, Int[np.ndarray, "n"], Float[Tensor, "n"], Float[Tensor, "n"]]:
+        rows, _, constants = feature_rows(self.model, self.capture, self.parts.features[chosen])
+        return rows, chosen, self.parts.pre_acts[chosen], constants
+
+    def _report(self, progress: Callable[[int, int], None] | None, store: RowStore) -> None:
+        if progress is not None:
+            progress(store.n_features + len(self.targets.targets), self.n_rows)
 
 
 def _attribute_rows(
     store: RowStore, sweep: Sweep, rows: SourceRows, chosen: Int[np.ndarray, "n"], pre_acts: Tensor, constants: Tensor
 ) -> None:
-    first = store.start_batch(chosen, pre_acts.cpu().numpy(), constants.cpu().numpy())
+    first = store.start_batch(chosen, rows, pre_acts.cpu().numpy(), constants.cpu().numpy())
     for block in sweep.rows(rows):
         store.fill(first, block)
 
 
-def _report(progress: Callable[[int, int], None] | None, store: RowStore, n_rows: int, resolved: TargetRows) -> None:
-    if progress is not None:
-        progress(store.n_features + len(resolved.targets), n_rows)
-
-
-def _assemble(
-    model: ReplacementModel,
-    read: Prompt,
-    parts: Decomposition,
-    resolved: TargetRows,
-    store: RowStore,
-    settings: dict,
-) -> Graph:
+def _assemble(trace: _Trace, read: Prompt, store: RowStore, settings: dict[str, Any]) -> Graph:
+    model, parts = trace.model, trace.parts
     selected, adjacency, books = store.finish()
     allowed = MAX_RESIDUAL[model.dtype]
     if not books.residual <= allowed:
@@ -180,7 +195,7 @@ def _assemble(
         n_ignored_pos=read.n_ignored_pos,
         features=features.astype(np.int32),
         feature_acts=parts.feature_acts.cpu().numpy()[selected],
-        targets=resolved.targets,
+        targets=trace.targets.targets,
         adjacency=adjacency,
         books=books,
         fvu=parts.fvu,

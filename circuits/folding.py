@@ -11,7 +11,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from replacement_model.capture import Capture
 from replacement_model.frozen import FrozenBlock
 from replacement_model.host import Norm
 from replacement_model.transcoder import DecoderSite, EncoderTap, Transcoder
@@ -45,10 +44,24 @@ class FoldedLayer:
     parallel: bool = False
 
 
-def fold(capture: Capture, transcoder: Transcoder) -> tuple[FoldedLayer, ...]:
-    """The adjoint's matrices of every layer."""
-    return tuple(
-        _fold_layer(block, transcoder.skip(layer), transcoder) for layer, block in enumerate(capture.frozen.blocks)
+def fold(frozen: FrozenBlock, skip: Float[Tensor, "d_model d_model"] | None, transcoder: Transcoder) -> FoldedLayer:
+    """One layer's adjoint. It reads the pattern, and is as large as the layer's attention: make it when it is needed.
+
+    Args:
+        frozen: the layer.
+        skip: its skip matrix, None where there is none.
+        transcoder: says where skip and decoders are.
+    """
+    block, pattern = frozen.block, frozen.pattern
+    mix = pattern * frozen.attn_scale.squeeze(1)
+    if frozen.attn_post_scale is not None:
+        mix *= frozen.attn_post_scale
+    return FoldedLayer(
+        W_O=_after(block.W_O.to(mix), block.attn_post_norm),
+        W_V=_before(block.W_V.to(mix), block.attn_norm),
+        mix=mix.unflatten(0, (block.n_kv_heads, -1)),
+        skip=None if skip is None else _fold_skip(frozen, skip, transcoder.encoder_tap, transcoder.decoder_site),
+        parallel=block.parallel,
     )
 
 
@@ -58,22 +71,8 @@ def tap_adjoint(
     """Directions at the encoder's tap, carried back through the frozen norm to the residual stream."""
     if tap is EncoderTap.RESID_MID:
         return vectors
-    gained = vectors * norm.gain(vectors.dtype) if tap is EncoderTap.MLP_IN else vectors
+    gained = vectors * _gain(norm, vectors) if tap is EncoderTap.MLP_IN else vectors
     return norm.centre(gained) * scale
-
-
-def _fold_layer(frozen: FrozenBlock, skip: Tensor | None, transcoder: Transcoder) -> FoldedLayer:
-    block, dtype = frozen.block, frozen.pattern.dtype
-    mix = frozen.pattern * frozen.attn_scale.squeeze(1)
-    if frozen.attn_post_scale is not None:
-        mix = mix * frozen.attn_post_scale
-    return FoldedLayer(
-        W_O=_after(block.W_O.to(dtype), block.attn_post_norm),
-        W_V=_before(block.W_V.to(dtype), block.attn_norm),
-        mix=mix.unflatten(0, (block.n_kv_heads, -1)).contiguous(),
-        skip=None if skip is None else _fold_skip(frozen, skip, transcoder.encoder_tap, transcoder.decoder_site),
-        parallel=block.parallel,
-    )
 
 
 def _fold_skip(frozen: FrozenBlock, W_skip: Tensor, tap: EncoderTap, site: DecoderSite) -> FoldedSkip:
@@ -81,16 +80,20 @@ def _fold_skip(frozen: FrozenBlock, W_skip: Tensor, tap: EncoderTap, site: Decod
     if site is DecoderSite.MLP_OUT and frozen.mlp_post_scale is not None:
         matrix, scale = _after(matrix, frozen.block.mlp_post_norm), scale * frozen.mlp_post_scale
     if tap is not EncoderTap.RESID_MID:
-        gain = frozen.block.mlp_norm.gain(matrix.dtype) if tap is EncoderTap.MLP_IN else 1.0
+        gain = _gain(frozen.block.mlp_norm, matrix) if tap is EncoderTap.MLP_IN else 1.0
         matrix, scale = frozen.block.mlp_norm.centre(matrix * gain), scale * frozen.mlp_scale
     return FoldedSkip(matrix.contiguous(), scale)
 
 
 def _before(weight: Float[Tensor, "out d_model"], norm: Norm) -> Float[Tensor, "out d_model"]:
     """`weight` that reads what `norm` gives, as a matrix on the norm's input (its denominator left out)."""
-    return norm.centre(weight * norm.gain(weight.dtype))
+    return norm.centre(weight * _gain(norm, weight))
 
 
 def _after(weight: Float[Tensor, "d_model in"], norm: Norm | None) -> Float[Tensor, "d_model in"]:
     """`weight` followed by `norm` (its denominator left out)."""
-    return weight if norm is None else norm.centre(weight.T).T * norm.gain(weight.dtype)[:, None]
+    return weight if norm is None else norm.centre(weight.T).T * _gain(norm, weight)[:, None]
+
+
+def _gain(norm: Norm, like: Tensor) -> Float[Tensor, "d_model"]:
+    return norm.gain(like.dtype).to(like.device)

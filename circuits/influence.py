@@ -11,9 +11,9 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Float, Int
 
-from circuits.kernels import MIN_ROW_SUM, spread, spread_dense
+from circuits.kernels import MIN_ROW_SUM, spread
 
-__all__ = ["MIN_ROW_SUM", "csr_arrays", "node_influence", "partial_influence"]
+__all__ = ["MIN_ROW_SUM", "csr_arrays", "node_influence"]
 
 
 def node_influence(
@@ -35,33 +35,6 @@ def node_influence(
     """
     influence = np.zeros(adjacency.shape[1])
     spread(*csr_arrays(adjacency), target_weights, influence)
-    return influence
-
-
-def partial_influence(
-    rows: Float[np.ndarray, "n_done n_cols"],
-    row_feature: Int[np.ndarray, "n_done"],
-    row_layer: Int[np.ndarray, "n_done"],
-    target_weights: Float[np.ndarray, "n_targets"],
-) -> Float[np.ndarray, "n_cols"]:
-    """Influence of every column on the targets, through those rows that are known so far.
-
-    The first `n_targets` rows are the graph's targets; the rows of features follow in any order. `rows` is read once,
-    row by row, and neither copied nor changed.
-
-    Args:
-        rows: direct effects, signed or absolute, one row per target of edges.
-        row_feature: the column of the feature that a row belongs to, -1 for the graph's targets.
-        row_layer: the layer of that feature; not read for the graph's targets.
-        target_weights: the weight of each of the graph's targets, not renormalised.
-
-    Returns:
-        Influence per column, float64.
-    """
-    n_targets = len(target_weights)
-    order = np.argsort(-row_layer[n_targets:].astype(np.int64), kind="stable") + n_targets
-    influence = np.zeros(rows.shape[1])
-    spread_dense(rows, row_feature, order, target_weights, influence)
     return influence
 
 

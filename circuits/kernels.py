@@ -20,12 +20,16 @@ __all__ = [
     "DROPPED_BITS",
     "MIN_ROW_SUM",
     "N_BINS",
+    "add_up_packed",
+    "gather_rows",
+    "pack_rows",
     "score_rows",
     "scores_below",
     "select_edges",
     "spread",
-    "spread_dense",
+    "spread_packed",
     "sweep_connected",
+    "unpack_rows",
 ]
 
 MIN_ROW_SUM = 1e-10
@@ -37,11 +41,16 @@ N_BINS = 66 * 256
 
 
 @partial(compiled, reassociate=True)
-def _row_sum(values):  # type: ignore[no-untyped-def]
+def _absolute_sum(values):  # type: ignore[no-untyped-def]
     total = 0.0
     for i in range(len(values)):
         total += abs(np.float64(values[i]))
-    return max(total, MIN_ROW_SUM)
+    return total
+
+
+@compiled
+def _row_sum(values):  # type: ignore[no-untyped-def]
+    return max(_absolute_sum(values), MIN_ROW_SUM)
 
 
 @compiled
@@ -64,19 +73,124 @@ def _spread_row(sources, values, share, influence):  # type: ignore[no-untyped-d
 
 
 @compiled
-def spread_dense(rows, row_feature, order, target_weights, influence):  # type: ignore[no-untyped-def]
-    """The same for dense rows: the targets first, then the others in the given order."""
-    for row in range(len(target_weights)):
-        _spread_dense_row(rows[row], target_weights[row], influence)
-    for row in order:
-        _spread_dense_row(rows[row], influence[row_feature[row]], influence)
+def pack_rows(features, errors, tokens, starts, begins, below, positions, values, sums):  # type: ignore[no-untyped-def]
+    """Copy the causal cone of dense rows into `values`, row i from `begins[i]` on, and add up absolute values."""
+    for row in range(len(begins)):
+        first, n_below, n_seen = begins[row], below[row], positions[row] + 1
+        stop = first
+        for pos in range(n_seen):
+            col, size = starts[-1, pos], starts[n_below, pos + 1] - starts[n_below, pos]
+            values[stop : stop + size] = features[row, col : col + size]
+            stop += size
+        for layer in range(n_below):
+            values[stop : stop + n_seen] = errors[row, layer, :n_seen]
+            stop += n_seen
+        values[stop : stop + n_seen] = tokens[row, :n_seen]
+        sums[row] = _absolute_sum(values[first : stop + n_seen])
 
 
 @compiled
-def _spread_dense_row(values, weight, influence):  # type: ignore[no-untyped-def]
-    share = weight / _row_sum(values)
-    for col in range(len(values)):
-        influence[col] += abs(np.float64(values[col])) * share
+def spread_packed(  # type: ignore[no-untyped-def]
+    values, starts, begins, below, positions, sums, row_col, order, target_weights, influence
+):
+    """`spread` for packed rows, to features alone: the targets first, then the others in the given order."""
+    n_targets = len(target_weights)
+    for step in range(n_targets + len(order)):
+        row = step if step < n_targets else order[step - n_targets]
+        weight = target_weights[row] if step < n_targets else influence[row_col[row]]
+        share, n_below, first = weight / max(sums[row], MIN_ROW_SUM), below[row], begins[row]
+        for pos in range(positions[row] + 1):
+            start, stop = first + starts[n_below, pos], first + starts[n_below, pos + 1]
+            _spread_run(values[start:stop], share, influence[starts[-1, pos] :])
+
+
+@compiled
+def _spread_run(values, share, influence):  # type: ignore[no-untyped-def]
+    for i in range(len(values)):
+        influence[i] += abs(np.float64(values[i])) * share
+
+
+@compiled
+def add_up_packed(values, starts, begins, below, positions, is_kept, n_kept, kept, omitted):  # type: ignore[no-untyped-def]
+    """For every row, how many edges it has from kept features, errors and tokens, their sum, and that of the others."""
+    for row in range(len(begins)):
+        n_below, n_seen, first = below[row], positions[row] + 1, begins[row]
+        for pos in range(n_seen):
+            start, stop = first + starts[n_below, pos], first + starts[n_below, pos + 1]
+            _add_up(values[start:stop], is_kept[starts[-1, pos] :], row, n_kept, kept, omitted)
+        start = first + starts[n_below, n_seen]
+        for value in values[start : start + (n_below + 1) * n_seen]:
+            n_kept[row] += value != 0
+            kept[row] += np.float64(value)
+
+
+@compiled
+def _add_up(values, is_kept, row, n_kept, kept, omitted):  # type: ignore[no-untyped-def]
+    for i in range(len(values)):
+        value = np.float64(values[i])
+        if is_kept[i]:
+            n_kept[row] += value != 0
+            kept[row] += value
+        else:
+            omitted[row] += value
+
+
+@compiled
+def unpack_rows(  # type: ignore[no-untyped-def]
+    values, starts, begins, below, positions, layers, pos_of, offsets, indptr, indices, data
+):
+    """Write the edges of packed rows from chosen features (sorted by layer), errors and tokens as sparse rows.
+
+    `offsets` counts from the first feature at each feature's position.
+    """
+    n_features, n_pos = len(layers), starts.shape[1] - 1
+    for row in range(len(begins)):
+        n_below, n_seen, first, at = below[row], positions[row] + 1, begins[row], indptr[row]
+        for col in range(n_features):
+            if layers[col] >= n_below:
+                break
+            if pos_of[col] < n_seen:
+                value = values[first + starts[n_below, pos_of[col]] + offsets[col]]
+                if value != 0:
+                    indices[at], data[at] = col, value
+                    at += 1
+        first += starts[n_below, n_seen]
+        for layer in range(n_below + 1):  # the tokens follow the errors of the last layer
+            start = n_features + (starts.shape[0] - 1 if layer == n_below else layer) * n_pos
+            for pos in range(n_seen):
+                value = values[first + layer * n_seen + pos]
+                if value != 0:
+                    indices[at], data[at] = start + pos, value
+                    at += 1
+
+
+@compiled
+def gather_rows(matrix, stride, starts, source, sites, features, acts, out):  # type: ignore[no-untyped-def]
+    """Copy decoder rows times activations of one source layer to their places among those of all that write.
+
+    Args:
+        matrix: the decoder as one line of numbers, rows `stride` apart.
+        sites: first and last layer that writes, first position and the one after the last.
+        features, acts: of all active features in position-major order.
+        out: rows in position-major order, from `sites` alone.
+    """
+    d_model = out.shape[1]
+    first_source, last_source, first_pos, stop_pos = sites
+    before = starts[last_source + 1, first_pos] - starts[first_source, first_pos]
+    for pos in range(first_pos, stop_pos):
+        skipped = starts[source, pos + 1] - starts[source, pos]
+        col = starts[-1, pos] + skipped
+        to = starts[last_source + 1, pos] - starts[first_source, pos] - before
+        to += skipped - (starts[first_source, pos + 1] - starts[first_source, pos])
+        for i in range(starts[source + 1, pos + 1] - starts[source + 1, pos] - skipped):
+            start = features[col + i] * stride
+            _scaled_copy(matrix[start : start + d_model], acts[col + i], out[to + i])
+
+
+@compiled
+def _scaled_copy(values, factor, out):  # type: ignore[no-untyped-def]
+    for i in range(len(out)):
+        out[i] = values[i] * factor
 
 
 @compiled

@@ -17,11 +17,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from circuits.folding import FoldedLayer
-from circuits.writes import LayerWrites, Writes
+from circuits.folding import FoldedLayer, fold
+from circuits.writes import RowPart, Writes
 from replacement_model.capture import Capture
+from replacement_model.transcoder import Transcoder
 
-__all__ = ["RowBlock", "SourceRows", "Sweep", "mlp_depth", "resid_mid_depth", "resid_post_depth"]
+__all__ = ["RowBlock", "SourceRows", "Sweep", "mlp_depth", "n_layers_below", "resid_mid_depth", "resid_post_depth"]
 
 Depth = TypeVar("Depth", int, Tensor)
 # Larger groups waste more work on positions that only their latest target needs, smaller ones make smaller products.
@@ -41,6 +42,11 @@ def resid_post_depth(layer: Depth) -> Depth:
 def mlp_depth(layer: int, parallel: bool) -> int:
     """Depth of the residual stream that the MLP of `layer` reads."""
     return resid_post_depth(layer - 1) if parallel else resid_mid_depth(layer)
+
+
+def n_layers_below(depth: Int[Tensor, "n"]) -> Int[Tensor, "n"]:
+    """How many layers' MLPs write to the residual stream before it is read at `depth`."""
+    return depth // 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,11 +72,11 @@ class SourceRows:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RowBlock:
-    """Rows of the graph for some targets; valid until the next batch is swept.
+    """Rows of the graph for some targets, over the positions up to their last; valid until the next batch is swept.
 
     Attributes:
         index: which of the targets given to the sweep these are.
-        features: effect of every active feature, columns in position-major order (`Writes.by_pos`).
+        features: effect of every active feature there, columns in position-major order (`Writes.by_pos`).
         errors: effect of every error, layer-major.
         tokens: effect of every token.
         constant: biases, position embeddings and ignored positions, added up.
@@ -78,7 +84,7 @@ class RowBlock:
     """
 
     index: Int[Tensor, "n"]
-    features: Float[Tensor, "n n_active"]
+    features: Float[Tensor, "n n_seen"]
     errors: Float[Tensor, "n n_layers pos"]
     tokens: Float[Tensor, "n pos"]
     constant: Float[Tensor, "n"]
@@ -117,93 +123,99 @@ class Sweep:
     Its groups go through the layers in step, so that a layer's matrices are read from memory once for all of them.
     """
 
-    def __init__(self, capture: Capture, layers: tuple[FoldedLayer, ...], writes: Writes, batch_size: int) -> None:
-        self._layers, self._writes, self._capture = layers, writes, capture
-        self._batch_size, group_size = batch_size, min(batch_size, GROUP_SIZE)
-        n_pos, d_model = capture.embed.shape
+    def __init__(self, capture: Capture, transcoder: Transcoder, writes: Writes, batch_size: int) -> None:
+        self._capture, self._transcoder, self._writes = capture, transcoder, writes
+        self._batch_size = batch_size
+        group_size = min(batch_size, GROUP_SIZE)
+        sizes = _BufferSizes.of(capture, transcoder)
         new = capture.embed.new_empty
-        self._grad = new(batch_size * n_pos * d_model)
-        self._features = new(batch_size, len(writes.by_pos))
-        self._heads = new(group_size * n_pos * layers[0].W_O.shape[1])
-        self._values = new(group_size * n_pos * layers[0].W_V.shape[0])
-        has_skip = any(layer.skip is not None for layer in layers)
-        self._skipped = new(group_size * n_pos * d_model if has_skip else 0)
+        self._grad = new(batch_size * sizes.grad)
+        self._features = new(batch_size * len(writes.by_pos))
+        self._heads, self._values = new(group_size * sizes.heads), new(group_size * sizes.values)
+        self._skipped = new(group_size * sizes.skipped)
 
     @staticmethod
-    def n_target_bytes(capture: Capture, layers: tuple[FoldedLayer, ...], n_active: int) -> int:
-        """Bytes of buffers for each target of a batch."""
-        n_pos, d_model = capture.embed.shape
-        width = 2 * d_model + layers[0].W_O.shape[1] + layers[0].W_V.shape[0] + len(layers)
-        return (n_pos * width + n_active) * capture.embed.element_size()
+    def n_bytes(capture: Capture, transcoder: Transcoder, n_active: int, batch_size: int) -> int:
+        """Bytes of buffers for batches of this size."""
+        sizes, n_layers = _BufferSizes.of(capture, transcoder), capture.frozen.host.n_layers
+        per_target = sizes.grad + n_active + (n_layers + 1) * capture.n_pos
+        in_group = sizes.heads + sizes.values + sizes.skipped
+        n = batch_size * per_target + min(batch_size, GROUP_SIZE) * in_group
+        return n * capture.embed.element_size()
 
     def rows(self, targets: SourceRows) -> Iterator[RowBlock]:
         """The rows of all targets, in blocks; the union of the blocks' `index` is every target once."""
         for batch in torch.argsort(targets.pos, stable=True).split(self._batch_size):
             groups = self._start(batch, targets)
-            for layer in reversed(range(len(self._layers))):
-                self._pass_mlp(groups, layer)
-                self._pass_attention(groups, layer)
+            for layer in reversed(range(self._capture.frozen.host.n_layers)):
+                self._pass_layer([group for group in groups if group.live(layer)], layer)
             for group in groups:
                 self._reach_embeddings(group)
                 yield group.rows
 
     def _start(self, batch: Int[Tensor, "n"], targets: SourceRows) -> list[_Group]:
         """Groups of neighbours in position, each over no more positions than its latest target needs."""
-        groups, first, offset = [], 0, 0
-        n_layers, (all_pos, d_model) = len(self._layers), self._capture.embed.shape
+        groups, first_grad, first_col = [], 0, 0
+        n_layers, d_model = self._capture.frozen.host.n_layers, self._capture.embed.shape[1]
         for chosen in batch.split(GROUP_SIZE):
             index = chosen[torch.argsort(targets.depth[chosen], descending=True, stable=True)]
             members = targets.select(index)
             n, n_pos = len(index), int(members.pos.max()) + 1
-            grad = self._grad[offset : offset + n * n_pos * d_model].view(n, n_pos, d_model).zero_()
+            n_cols = self._writes.cone.n_features(n_pos)
+            grad = self._grad[first_grad : first_grad + n * n_pos * d_model].view(n, n_pos, d_model).zero_()
             grad[torch.arange(n, device=grad.device), members.pos] = members.direction
             rows = RowBlock(
                 index=index,
-                features=self._features[first : first + n].zero_(),
-                errors=grad.new_zeros(n, n_layers, all_pos),
-                tokens=grad.new_zeros(n, all_pos),
+                features=self._features[first_col : first_col + n * n_cols].view(n, n_cols).zero_(),
+                errors=grad.new_zeros(n, n_layers, n_pos),
+                tokens=grad.new_zeros(n, n_pos),
                 constant=grad.new_zeros(n),
                 rounding=grad.new_zeros(n),
             )
             shallower = np.bincount(members.depth.cpu().numpy(), minlength=resid_post_depth(n_layers)).cumsum()
             groups.append(_Group(members, grad, rows, n - np.concatenate([[0], shallower[:-1]])))
-            first, offset = first + n, offset + grad.numel()
+            first_grad, first_col = first_grad + grad.numel(), first_col + n * n_cols
         return groups
 
-    def _pass_mlp(self, groups: list[_Group], layer: int) -> None:
+    def _pass_layer(self, groups: list[_Group], layer: int) -> None:
+        if groups:
+            folded = fold(self._capture.frozen.blocks[layer], self._transcoder.skip(layer), self._transcoder)
+            self._pass_mlp([group for group in groups if group.passing(layer)], layer, folded)
+            self._pass_attention(groups, layer, folded)
+
+    def _pass_mlp(self, groups: list[_Group], layer: int, folded: FoldedLayer) -> None:
         """Contract with what the MLP of `layer` writes, and follow its skip (later, in a parallel block)."""
-        if not any(group.passing(layer) for group in groups):
+        if not groups:
             return
+        for part in self._writes.rows(layer):
+            for group in groups:
+                n = group.passing(layer)
+                _add_features(group.rows.features[:n], group.grad[:n], part)
         writes = self._writes.at(layer)
         for group in groups:
             n = group.passing(layer)
-            if n:
-                grad, rows = group.grad[:n], group.rows
-                _add_features(rows.features[:n], grad, writes)
-                rows.errors[:n, layer, : grad.shape[1]] = torch.linalg.vecdot(grad, writes.errors[: grad.shape[1]])
-                _add_total(rows.constant[:n], grad, writes.constants)
-                if writes.rounding is not None:
-                    _add_total(rows.rounding[:n], grad, writes.rounding)
-                if not self._layers[layer].parallel:
-                    self._add_skip(grad, self._layers[layer])
+            grad, rows = group.grad[:n], group.rows
+            torch.linalg.vecdot(grad, writes.errors[: grad.shape[1]], out=rows.errors[:n, layer])
+            _add_total(rows.constant[:n], grad, writes.constants)
+            _add_total(rows.rounding[:n], grad, writes.rounding)
+            if not folded.parallel:
+                self._add_skip(grad, folded)
 
-    def _pass_attention(self, groups: list[_Group], layer: int) -> None:
+    def _pass_attention(self, groups: list[_Group], layer: int, folded: FoldedLayer) -> None:
         """Contract with the constants of the attention of `layer`, and follow it to the positions that it reads."""
-        folded, (constants, rounding) = self._layers[layer], self._writes.attention(layer)
+        constants, rounding = self._writes.attention(layer)
         fresh = [group.own_grad(group.old(layer), group.live(layer)) for group in groups]
         # Targets that come to this layer first are still zero but at their own position: one small product for all.
         new_heads = (torch.cat(fresh) @ folded.W_O).split([len(rows) for rows in fresh])
         for group, own_heads in zip(groups, new_heads, strict=True):
             n = group.live(layer)
-            if n:
-                grad = group.grad[:n]
-                _add_total(group.rows.constant[:n], grad, constants)
-                if rounding is not None:
-                    _add_total(group.rows.rounding[:n], grad, rounding)
-                heads = self._through_W_O(grad, own_heads, group.targets.pos[:n], folded)
-                if folded.parallel:
-                    self._add_skip(grad, folded)
-                self._add_attention(grad, heads, folded)
+            grad = group.grad[:n]
+            _add_total(group.rows.constant[:n], grad, constants)
+            _add_total(group.rows.rounding[:n], grad, rounding)
+            heads = self._through_W_O(grad, own_heads, group.targets.pos[:n], folded)
+            if folded.parallel:
+                self._add_skip(grad, folded)
+            self._add_attention(grad, heads, folded)
 
     def _reach_embeddings(self, group: _Group) -> None:
         n_pos = group.grad.shape[1]
@@ -251,19 +263,40 @@ class Sweep:
         grad.view(n * n_pos, d_model).addmm_(values.view(len(layer.W_V), -1).T, layer.W_V)
 
 
+@dataclass(frozen=True, slots=True)
+class _BufferSizes:
+    """How many numbers the buffers hold for each target."""
+
+    grad: int
+    heads: int
+    values: int
+    skipped: int
+
+    @classmethod
+    def of(cls, capture: Capture, transcoder: Transcoder) -> "_BufferSizes":
+        n_pos, d_model = capture.embed.shape
+        blocks = capture.frozen.host.blocks
+        has_skip = any(layer is not None and layer.W_skip is not None for layer in transcoder.layers)
+        return cls(
+            grad=n_pos * d_model,
+            heads=n_pos * max(block.W_O.shape[1] for block in blocks),
+            values=n_pos * max(block.W_V.shape[0] for block in blocks),
+            skipped=n_pos * d_model if has_skip else 0,
+        )
+
+
 def _add_total(
-    totals: Float[Tensor, "n"], grad: Float[Tensor, "n n_pos d_model"], writes: Float[Tensor, "pos d_model"]
+    totals: Float[Tensor, "n"], grad: Float[Tensor, "n n_pos d_model"], writes: Float[Tensor, "pos d_model"] | None
 ) -> None:
     """Add the sum over positions of <gradient, write> to `totals`."""
-    totals.addmv_(grad.view(len(grad), -1), writes[: grad.shape[1]].reshape(-1))
+    if writes is not None:
+        totals.addmv_(grad.view(len(grad), -1), writes[: grad.shape[1]].reshape(-1))
 
 
-def _add_features(
-    features: Float[Tensor, "n n_active"], grad: Float[Tensor, "n n_pos d_model"], writes: LayerWrites
-) -> None:
-    """features[:, columns of p] += grad[:, p] @ rows of p, for every position p."""
-    for pos in range(grad.shape[1]):
-        start, stop = writes.row_bounds[pos], writes.row_bounds[pos + 1]
+def _add_features(features: Float[Tensor, "n n_seen"], grad: Float[Tensor, "n n_pos d_model"], part: RowPart) -> None:
+    """features[:, columns of p] += grad[:, p] @ rows of p, for every position p of the part that the gradient has."""
+    for i, first_col in enumerate(part.first_col[: max(0, grad.shape[1] - part.first_pos)]):
+        start, stop = part.bounds[i], part.bounds[i + 1]
         if stop > start:
-            first = writes.first_col[pos]
-            features[:, first : first + stop - start].addmm_(grad[:, pos], writes.rows[start:stop].T)
+            cols = features[:, first_col : first_col + stop - start]
+            cols.addmm_(grad[:, part.first_pos + i], part.rows[start:stop].T)

@@ -78,9 +78,9 @@ def test_more_nodes_than_active_features_is_all_of_them(model: ReplacementModel,
     assert graph.targets == full.targets
 
 
-@pytest.mark.parametrize("plan", [(1, False), (2, True), (7, False), (32, True)], ids=str)
-def test_batches_change_nothing(
-    monkeypatch: pytest.MonkeyPatch, model: ReplacementModel, plan: tuple[int, bool]
+@pytest.mark.parametrize("plan", [(1, False, False), (2, True, True), (7, False, True), (32, True, False)], ids=str)
+def test_batches_caches_and_files_change_nothing(
+    monkeypatch: pytest.MonkeyPatch, model: ReplacementModel, plan: tuple[int, bool, bool]
 ) -> None:
     expected = attribute(model, PROMPT, max_feature_nodes=30, update_interval=5)
     monkeypatch.setattr(attribution_module, "plan_memory", lambda *args, **kwargs: MemoryPlan(*plan))

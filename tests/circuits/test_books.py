@@ -9,12 +9,14 @@ import pytest
 import torch
 from tiny_models import ACTIVATIONS, ARCHITECTURES, PROMPT, SITES, TAPS, tiny_host, tiny_model, tiny_transcoder
 
-import circuits.attribution as attribution_module
+import circuits.sweep as sweep_module
 from circuits import DirectionTarget, FeatureTarget, TokenTarget, attribute
 from circuits.folding import FoldedLayer
 from replacement_model import BooksError, ReplacementModel
 from replacement_model.capture import Capture
 from replacement_model.decomposition import Decomposition
+from replacement_model.frozen import FrozenBlock
+from replacement_model.host import Block
 
 RESIDUAL = {torch.float64: 1e-9, torch.float32: 1e-5}
 
@@ -96,10 +98,10 @@ def test_rounding_of_a_half_precision_host_is_a_measured_term(architecture: str,
 
 
 # Corruptions between capture and sweep. Each changes one tensor of one layer a little, as a wrong adapter would.
-def fold_with(change: Callable[[FoldedLayer], FoldedLayer], original: Callable) -> Callable:
-    def fold(*args: object) -> tuple[FoldedLayer, ...]:
-        first, *rest = original(*args)
-        return (change(first), *rest)
+def fold_with(change: Callable[[FoldedLayer], FoldedLayer], original: Callable, block: Block) -> Callable:
+    def fold(frozen: FrozenBlock, *args: object) -> FoldedLayer:
+        folded = original(frozen, *args)
+        return change(folded) if frozen.block is block else folded
 
     return fold
 
@@ -132,9 +134,10 @@ def with_entry(mix: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", FOLDED)
 def test_a_corrupted_matrix_opens_the_books(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setattr(attribution_module, "fold", fold_with(FOLDED[name], attribution_module.fold))
+    model = tiny_model("gemma3", torch.float32)
+    monkeypatch.setattr(sweep_module, "fold", fold_with(FOLDED[name], sweep_module.fold, model.host.blocks[0]))
     with pytest.raises(BooksError, match="do not close"):
-        attribute(tiny_model("gemma3", torch.float32), PROMPT)
+        attribute(model, PROMPT)
 
 
 @pytest.mark.parametrize("name", ["errors", "constants", "feature_acts", "pre_acts"])

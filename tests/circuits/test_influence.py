@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from circuits.influence import node_influence, partial_influence
+from circuits.influence import node_influence
 
 
 def solved_influence(graph) -> np.ndarray:
@@ -50,47 +50,3 @@ def test_scipy_arrays_of_other_types_are_taken(make_random_graph):
     expected = node_influence(matrix, graph.target_weights)
     np.testing.assert_array_equal(node_influence(wide, graph.target_weights), expected)
     np.testing.assert_allclose(node_influence(whole, np.ones(1)), [0.5, 0, 0.375, 0.625])
-
-
-def selection(graph, known: np.ndarray, seed: int, signed: bool = True):
-    """The dense rows that `partial_influence` would see with these features done, in random order."""
-    dense = graph.adjacency.toarray()
-    order = np.random.default_rng(seed).permutation(known)
-    rows = np.concatenate([dense[graph.layout.target_rows], dense[order]])
-    n_targets = graph.layout.n_targets
-    row_feature = np.concatenate([np.full(n_targets, -1), order]).astype(np.int32)
-    row_layer = np.concatenate([np.full(n_targets, graph.n_layers), graph.features[order, 0]]).astype(np.int32)
-    return rows if signed else np.abs(rows), row_feature, row_layer, graph.target_weights
-
-
-@pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("signed", [True, False])
-def test_partial_influence_of_all_rows_is_the_influence(make_random_graph, seed, signed):
-    graph = make_random_graph(seed, dtype=np.float32)
-    rows = selection(graph, np.arange(graph.layout.n_features), seed, signed)
-    expected = node_influence(graph.adjacency, graph.target_weights)
-    np.testing.assert_allclose(partial_influence(*rows), expected, atol=1e-13)
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_partial_influence_stops_at_features_whose_row_is_unknown(make_random_graph, seed):
-    graph = make_random_graph(seed, dtype=np.float32)
-    known = np.flatnonzero(np.random.default_rng(seed).random(graph.layout.n_features) < 0.5)
-    unknown = np.setdiff1d(np.arange(graph.layout.n_features), known)
-    dense = graph.adjacency.toarray()
-    dense[unknown] = 0
-    expected = node_influence(sp.csr_array(dense), graph.target_weights)
-    np.testing.assert_allclose(partial_influence(*selection(graph, known, seed)), expected, atol=1e-13)
-
-
-def test_partial_influence_changes_nothing_it_is_given(make_random_graph):
-    rows, *rest = selection(make_random_graph(2, dtype=np.float32), np.arange(30), 2)
-    before = rows.copy()
-    partial_influence(rows, *rest)
-    np.testing.assert_array_equal(rows, before)
-
-
-def test_partial_influence_without_features_is_the_targets_shares():
-    rows = np.array([[1, -3, 0], [0, 0, 2]], dtype=np.float32)
-    nobody = np.full(2, -1, dtype=np.int32)
-    np.testing.assert_allclose(partial_influence(rows, nobody, nobody, np.array([0.8, 0.1])), [0.2, 0.6, 0.1])

@@ -1,6 +1,9 @@
-import pytest
+from dataclasses import dataclass, replace
 
-from circuits.memory import MemoryPlan, parse_bytes, plan_memory
+import pytest
+import torch
+
+from circuits.memory import MemoryNeeds, MemoryPlan, keeps_patterns, parse_bytes, plan_memory, tensor_bytes
 from replacement_model import InputError
 
 
@@ -28,20 +31,58 @@ def test_what_is_no_size_is_refused_with_an_example(text: str | int) -> None:
         parse_bytes(text)
 
 
-def test_large_budgets_hold_the_decoder_rows_and_batches_stay_bounded() -> None:
-    plan = plan_memory(10**12, store_bytes=1000, row_bytes=500, target_bytes=10)
-    assert plan.cache_rows
-    assert plan == plan_memory(10**15, store_bytes=1000, row_bytes=500, target_bytes=10)
+@dataclass(frozen=True, slots=True)
+class Record:
+    one: torch.Tensor
+    other: torch.Tensor | None
 
 
-def test_batches_shrink_before_the_decoder_rows_are_gathered_anew() -> None:
-    assert plan_memory(1000 + 500 + 35, 1000, 500, 10) == MemoryPlan(3, True)
-    assert plan_memory(1000 + 500 + 10, 1000, 500, 10) == MemoryPlan(1, True)
-    assert plan_memory(1000 + 500 + 9, 1000, 500, 100) == MemoryPlan(5, False)
-    assert plan_memory(1000 + 100, 1000, 500, 100) == MemoryPlan(1, False)
+NEEDS = MemoryNeeds(held=1000, store=500, result=300, decoder_rows=40, buffers=lambda n: 10 * n)
+
+
+def test_batches_stay_bounded_and_small_decoder_rows_are_held() -> None:
+    plan = plan_memory(10**6, NEEDS)
+    assert plan == plan_memory(10**12, NEEDS)
+    assert (plan.cache_rows, plan.rows_in_file) == (True, False)
+    assert plan.batch_size < 1000
+
+
+def test_large_decoder_rows_are_gathered_anew() -> None:
+    needs = replace(NEEDS, decoder_rows=10**5)
+    assert not plan_memory(64 * 10**5 - 1, needs).cache_rows
+    assert plan_memory(64 * 10**5, needs).cache_rows
+
+
+def test_rows_go_to_a_file_before_batches_get_too_small() -> None:
+    enough = 1000 + 500 + 320
+    assert plan_memory(enough, NEEDS) == MemoryPlan(32, cache_rows=False, rows_in_file=False)
+    assert plan_memory(enough - 1, NEEDS) == MemoryPlan(81, cache_rows=False, rows_in_file=True)
+    assert plan_memory(1000 + 310, NEEDS) == MemoryPlan(31, cache_rows=False, rows_in_file=True)
+
+
+def test_the_result_needs_its_room_when_the_buffers_are_gone() -> None:
+    assert plan_memory(1000 + 300, NEEDS).batch_size == 30
+    with pytest.raises(InputError):
+        plan_memory(1000 + 299, NEEDS)
+    with pytest.raises(InputError):
+        plan_memory(1000 + 309, replace(NEEDS, buffers=lambda n: 300 + 10 * n))
 
 
 def test_what_cannot_fit_says_what_is_needed_and_what_to_do() -> None:
     mib = 2**20
+    needs = MemoryNeeds(20 * mib, 9 * mib, 2 * mib, mib, lambda n: n * 10 * mib)
     with pytest.raises(InputError, match=r"at least 30 MiB.*budget is 29 MiB.*lower max_feature_nodes"):
-        plan_memory(29 * mib, store_bytes=20 * mib, row_bytes=mib, target_bytes=10 * mib)
+        plan_memory(29 * mib, needs)
+
+
+def test_patterns_are_kept_where_they_are_a_small_part() -> None:
+    n_bytes = 12 * 100**2 * 4
+    assert keeps_patterns(8 * n_bytes, n_patterns=12, n_pos=100, itemsize=4)
+    assert not keeps_patterns(8 * n_bytes - 1, n_patterns=12, n_pos=100, itemsize=4)
+
+
+def test_shared_memory_is_counted_once() -> None:
+    whole = torch.zeros(10, 3)
+    one, other = Record(whole[2:], None), Record(whole[0], whole.clone())
+    assert tensor_bytes(one) == whole.nbytes
+    assert tensor_bytes(one, other) == 2 * whole.nbytes

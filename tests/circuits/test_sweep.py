@@ -10,7 +10,7 @@ from tiny_models import ARCHITECTURES, N_LAYERS, PROMPT, SITES, TAPS, tiny_host,
 from torch import Tensor
 
 from circuits import DirectionTarget, Graph, TokenTarget, attribute
-from circuits.folding import fold
+from circuits.cone import Cone
 from circuits.sweep import SourceRows, Sweep, mlp_depth, resid_mid_depth, resid_post_depth
 from circuits.targets import feature_rows
 from circuits.writes import Writes
@@ -99,21 +99,27 @@ def swept(
     rows: SourceRows,
     block_size: int,
     cache: bool = True,
+    part_bytes: int = 2**20,
 ):
     """All rows in the order of `rows`, features as in `parts.features` | errors | tokens, and constants."""
-    writes = Writes(captured, model.transcoder, parts, cache=cache)
-    sweep = Sweep(captured, fold(captured, model.transcoder), writes, block_size)
-    n_active = len(parts.features)
+    cone = Cone.of(parts.features.numpy(), N_LAYERS, captured.n_pos)
+    writes = Writes(captured, model.transcoder, parts, cone, cache, part_bytes)
+    sweep = Sweep(captured, model.transcoder, writes, block_size)
+    n_active, n_pos = len(parts.features), captured.n_pos
     dense, constants, seen = (
-        torch.full((len(rows), n_active + 4 * captured.n_pos), torch.nan).double(),
+        torch.zeros(len(rows), n_active + 4 * n_pos).double(),
         torch.zeros(len(rows)).double(),
         [],
     )
     for block in sweep.rows(rows):
         assert len(block.index) <= block_size
         seen += block.index.tolist()
-        dense[block.index[:, None], writes.by_pos] = block.features
-        dense[block.index, n_active:] = torch.cat([block.errors.flatten(1), block.tokens], dim=1)
+        index, n_seen = block.index[:, None], block.tokens.shape[1]
+        assert n_seen == rows.pos[block.index].max() + 1
+        dense[index, writes.by_pos[: block.features.shape[1]]] = block.features
+        for layer in range(N_LAYERS):
+            dense[index, n_active + layer * n_pos + torch.arange(n_seen)] = block.errors[:, layer]
+        dense[index, n_active + N_LAYERS * n_pos + torch.arange(n_seen)] = block.tokens
         constants[block.index] = block.constant
     assert sorted(seen) == list(range(len(rows)))
     return dense, constants
@@ -192,12 +198,13 @@ def test_features_of_a_parallel_layer_read_below_its_attention() -> None:
 
 @pytest.mark.parametrize("block_size", [1, 2, 7, 32])
 @pytest.mark.parametrize("cache", [True, False], ids=["cached", "gathered"])
-def test_blocks_and_caches_do_not_change_rows(block_size: int, cache: bool) -> None:
+@pytest.mark.parametrize("part_bytes", [1, 5000])
+def test_blocks_caches_and_parts_do_not_change_rows(block_size: int, cache: bool, part_bytes: int) -> None:
     transcoder = tiny_transcoder(True, "relu", True)
     model, captured, parts = frozen_pieces("gemma2", transcoder)
     rows = random_rows(33, captured.n_pos)
     expected, expected_constants = swept(model, captured, parts, rows, block_size=33)
-    dense, constants = swept(model, captured, parts, rows, block_size, cache)
+    dense, constants = swept(model, captured, parts, rows, block_size, cache, part_bytes)
     torch.testing.assert_close(dense, expected, **EXACT)
     torch.testing.assert_close(constants, expected_constants, **EXACT)
 
