@@ -8,6 +8,8 @@ from pathlib import Path
 
 from replacement_model.errors import WeightsError
 from replacement_model.formats.circuit_tracer import is_circuit_tracer, read_circuit_tracer
+from replacement_model.formats.clt_forge import is_clt_forge, read_clt_forge
+from replacement_model.formats.crosslayer import is_crosslayer, read_crosslayer
 from replacement_model.formats.draft import Draft, ReadOptions
 from replacement_model.formats.eleuther import is_eleuther, read_eleuther
 from replacement_model.formats.gemma_scope_1 import is_gemma_scope_1, read_gemma_scope_1
@@ -25,6 +27,8 @@ READERS = {
     "gemma-scope-1": (is_gemma_scope_1, read_gemma_scope_1),
     "eleuther": (is_eleuther, read_eleuther),
     "saelens": (is_saelens, read_saelens),
+    "crosslayer-transcoder": (is_crosslayer, read_crosslayer),
+    "clt-forge": (is_clt_forge, read_clt_forge),
 }
 
 

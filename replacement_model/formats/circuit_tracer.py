@@ -104,7 +104,6 @@ def _layer(file: ListedFile, options: ReadOptions, config: dict[str, Any]) -> La
         b_dec=tensors["b_dec"],
         **_places(options),
         path=file.path,
-        n_layers=options.n_layers,
         model_name=config.get("model_name"),
     )
 

@@ -143,6 +143,10 @@ def join_layers(drafts: Sequence[LayerDraft], options: ReadOptions, folder: Path
     """
     by_layer = {draft.layer: draft for draft in drafts}
     declared = next((draft.n_layers for draft in drafts if draft.n_layers is not None), None)
+    if None not in (declared, options.n_layers) and declared != options.n_layers:
+        raise WeightsError(
+            f"{folder} is for a model of {declared} layers, not of {options.n_layers}; use its own model"
+        )
     n_layers = count_layers(list(by_layer), options.n_layers or declared, folder)
     missing = [layer for layer in range(n_layers) if layer not in by_layer]
     present = sorted(drafts, key=lambda draft: draft.layer)

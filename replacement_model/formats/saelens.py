@@ -17,6 +17,7 @@ from replacement_model.activation import Activation
 from replacement_model.errors import WeightsError
 from replacement_model.formats.draft import Draft, LayerDraft, ReadOptions, join_layers, take
 from replacement_model.formats.files import read_json, read_safetensors
+from replacement_model.formats.folding import without_shift
 from replacement_model.formats.hooks import choose_site, choose_tap, parse_hook
 from replacement_model.formats.layer_folders import choose_layers, holders, layer_in_path
 from replacement_model.transcoder import TranscoderLayer
@@ -155,23 +156,15 @@ def _draft(file: SaeLensFolder, layer: int, options: ReadOptions) -> LayerDraft:
 def _make(tensors: dict[str, Tensor], activation: Activation, subtracts: bool) -> TranscoderLayer:
     return TranscoderLayer(
         W_enc=tensors["W_enc"].T,
-        b_enc=without_input_bias(tensors) if subtracts else tensors["b_enc"],
+        b_enc=_without_input_bias(tensors) if subtracts else tensors["b_enc"],
         W_dec=(tensors["W_dec"],),
         activation=activation,
         W_skip=tensors.get("W_skip"),
     )
 
 
-def without_input_bias(tensors: dict[str, Tensor]) -> Float[Tensor, "d_sae"]:
-    """`b_enc` for an encoder that reads x itself instead of x - b_dec; reads the whole encoder.
-
-    Raises:
-        WeightsError: input and output have different sizes.
-    """
+def _without_input_bias(tensors: dict[str, Tensor]) -> Float[Tensor, "d_sae"]:
     W_enc, b_dec = tensors["W_enc"], tensors["b_dec"]
     if W_enc.shape[0] != b_dec.shape[0]:
         raise WeightsError(f"b_dec of size {b_dec.shape[0]} cannot be subtracted from an input of {W_enc.shape[0]}")
-    folded = tensors["b_enc"].double()
-    for rows in range(0, len(b_dec), 256):
-        folded = folded - b_dec[rows : rows + 256].double() @ W_enc[rows : rows + 256].double()
-    return folded.to(tensors["b_enc"].dtype)
+    return without_shift(tensors["b_enc"], W_enc.T, b_dec)

@@ -146,6 +146,8 @@ def test_some_layers_of_a_model_that_is_named(tmp_path: Path, model_name: str, n
     assert transcoder.prefix == ((2, 105, 2364, 107) if full.endswith("-it") else ())
     assert transcoder.missing_layers == tuple(layer for layer in range(n_layers) if layer not in (7, 13))
     assert "layers without a transcoder keep their MLP" in transcoder.notes[0]
+    with pytest.raises(WeightsError, match=f"for a model of {n_layers} layers, not of 99; use its own model"):
+        load_transcoder(root, n_layers=99)
     alone = load_transcoder(root / "layer_7_width_16k_l0_small")
     assert alone.n_layers - len(alone.missing_layers) == 1
     assert torch.equal(alone.layers[7].W_dec[0], transcoder.layers[7].W_dec[0])
