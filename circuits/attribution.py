@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
@@ -22,6 +23,7 @@ from circuits.writes import Writes
 from replacement_model import BooksError, InputError, ReplacementModel
 from replacement_model.capture import Capture
 from replacement_model.decomposition import Decomposition
+from replacement_model.offload import OffloadTo, offloaded
 from replacement_model.prompt import Prompt, PromptLike
 
 __all__ = ["attribute"]
@@ -39,6 +41,7 @@ def attribute(
     max_feature_nodes: int | None = None,
     update_interval: int = 128,
     memory_budget: str | int = "4GiB",
+    offload: OffloadTo | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Graph:
     """Trace a prompt: the direct effect of every feature, error and token on every feature and target.
@@ -52,6 +55,8 @@ def attribute(
         update_interval: features attributed between two rankings by influence. The selection depends on it, and not on
             the memory budget.
         memory_budget: bytes that attribution may use beside the model, such as "4GiB"; sets the batch size.
+        offload: where the host's MLPs, which are not needed after its forward pass, wait meanwhile: "cpu" frees an
+            accelerator's memory, "disk" either's.
         progress: called with (rows done, rows in all).
 
     Returns:
@@ -87,7 +92,10 @@ def attribute(
         "device": str(model.host.device),
         "n_active_features": n_active,
     } | read.settings()
-    return _assemble(trace, read, trace.store(budget, update_interval, progress), settings)
+    mlps = [block.mlp for block in model.host.blocks]
+    with nullcontext() if offload is None else offloaded(mlps, offload):
+        store = trace.store(budget, update_interval, progress)
+    return _assemble(trace, read, store, settings)
 
 
 def _check_sizes(max_feature_nodes: int | None, update_interval: int) -> None:

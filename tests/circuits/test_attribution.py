@@ -242,3 +242,11 @@ def test_the_host_is_left_as_it_was() -> None:
     hooks = [[*module._forward_hooks, *module._forward_pre_hooks] for module in host.modules()]
     assert not any(hooks)
     assert not any("forward" in vars(module) for module in host.modules())
+
+
+@pytest.mark.parametrize("offload", ["cpu", "disk"])
+def test_a_host_whose_mlps_are_out_of_the_way_gives_the_same_graph(offload: str) -> None:
+    model = tiny_model()
+    weights = [parameter.clone() for parameter in model.host.model.parameters()]
+    assert_same(attribute(model, PROMPT, offload=offload), attribute(model, PROMPT))
+    assert all(torch.equal(new, old) for new, old in zip(model.host.model.parameters(), weights, strict=True))
