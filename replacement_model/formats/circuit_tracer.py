@@ -11,6 +11,7 @@ this layout or in Gemma Scope's. In June 2025 its entries were `{id, layer, file
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,8 @@ def read_circuit_tracer(folder: Path, options: ReadOptions) -> Draft:
         files = listed or [ListedFile(path, index) for index, path in enumerate(_layer_files(folder, "layer_"))]
         draft = join_layers([_layer(file, options, config) for file in files], options, folder, name)
     _check_declared(config, draft)
-    return draft
+    prefix = tuple(config.get("prefix_token_ids", ()))
+    return replace(draft, prefix=prefix) if prefix else draft
 
 
 def _crosses_layers(folder: Path, config: dict[str, Any]) -> bool:

@@ -1,5 +1,6 @@
 """circuit-tracer's layouts written by hand from their description, and what they must compute."""
 
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from conversions import check_conversions
 from mappings import mapped_file, needs_maps
 from safetensors.torch import save_file
 from torch import Tensor
 
 from replacement_model.errors import InputError, WeightsError
-from replacement_model.formats import load_transcoder
+from replacement_model.formats import load_transcoder, read_draft
+from replacement_model.formats.convert import convert
 from replacement_model.transcoder import ActiveFeatures, DecoderSite, EncoderTap
 
 D_MODEL, WIDTH, N_LAYERS = 6, 10, 3
@@ -364,3 +367,43 @@ def test_a_listed_cross_layer_set_of_gemma_scope_2(tmp_path: Path) -> None:
     found = load_transcoder(tmp_path)
     assert found.cross_layer
     assert torch.equal(found.layers[1].W_dec[1], files["params_1"]["w_dec"][:, 2])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    "files",
+    [per_layer_files(), per_layer_files(threshold=True, skip=True), cross_layer_files(), cross_layer_files(True)],
+)
+def test_conversions(tmp_path: Path, files: Files, dtype: torch.dtype) -> None:
+    files = {name: {key: tensor.to(dtype) for key, tensor in f.items()} for name, f in files.items()}
+    check_conversions(write(tmp_path / "source", files, model_name="a/model"), tmp_path)
+
+
+def test_conversions_of_top_k(tmp_path: Path) -> None:
+    check_conversions(write(tmp_path / "source", per_layer_files(k=3)), tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore")  # of the package and what it imports
+@pytest.mark.parametrize("cross_layer", [False, True])
+def test_the_package_itself_reads_what_is_written(tmp_path: Path, cross_layer: bool) -> None:
+    package = pytest.importorskip("circuit_tracer", reason="runs where circuit-tracer is installed (make test-4.57)")
+    files = cross_layer_files(True) if cross_layer else per_layer_files(threshold=True, skip=True)
+    source = write(tmp_path / "source", files)
+    convert(read_draft(source), tmp_path / "new", "circuit-tracer")
+    ours = load_transcoder(source)
+    module = "cross_layer_transcoder" if cross_layer else "single_layer_transcoder"
+    loaders = importlib.import_module(f"{package.__name__}.transcoder.{module}")
+    cpu = torch.device("cpu")
+    if cross_layer:
+        theirs = loaders.load_clt(str(tmp_path / "new"), device=cpu, dtype=torch.float32, lazy_decoder=False)
+    else:
+        paths = {layer: str(tmp_path / "new" / f"layer_{layer}.safetensors") for layer in range(N_LAYERS)}
+        theirs = loaders.load_transcoder_set(paths, "scan", "mlp.hook_in", "mlp.hook_out", cpu, torch.float32)
+    with torch.no_grad():
+        acts = theirs.encode(X)
+        outputs = theirs.decode(acts, X)
+    active = {}
+    for layer, x in enumerate(X):
+        torch.testing.assert_close(ours.encode(layer, x), acts[layer])
+        active[layer] = ours.active_features(layer, x)
+        torch.testing.assert_close(ours.reconstruct(active, layer, x), outputs[layer])

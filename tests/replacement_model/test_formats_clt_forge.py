@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conversions import check_conversions
 from mappings import mapped_file, needs_maps
 from safetensors.torch import save_file
 from torch import Tensor
@@ -147,3 +148,10 @@ def test_damaged_files(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(WeightsError, match=r"clt_weights\.safetensors does not exist"):
         load_transcoder(folder, **PLACES)
+
+
+@pytest.mark.parametrize("n_shards", [0, 2])
+@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("cross_layer", [False, True])
+def test_conversions(tmp_path: Path, cross_layer: bool, scaled: bool, n_shards: int) -> None:
+    check_conversions(write(tmp_path / "source", parameters(cross_layer, scaled), n_shards), tmp_path, **PLACES)

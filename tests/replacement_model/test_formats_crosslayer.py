@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from conversions import check_conversions
 from mappings import mapped_file, needs_maps
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -197,3 +198,9 @@ def test_damaged_files(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").unlink()
     with pytest.raises(WeightsError, match=r"config\.yaml cannot be read"):
         load_transcoder(tmp_path, **PLACES)
+
+
+@pytest.mark.parametrize("standardise", ["", "dimension"])
+@pytest.mark.parametrize("cross_layer", [False, True])
+def test_conversions(tmp_path: Path, cross_layer: bool, standardise: str) -> None:
+    check_conversions(write(tmp_path / "source", parameters(cross_layer, standardise)), tmp_path, **PLACES)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conversions import check_conversions
 from mappings import mapped_file, needs_maps
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -252,3 +253,11 @@ def test_files_of_the_package_itself(tmp_path: Path, skip: bool, activation: str
         dense = torch.zeros(len(x), WIDTH).scatter(1, found.latent_indices, found.latent_acts)
         torch.testing.assert_close(transcoder.encode(layer, x), dense)
         torch.testing.assert_close(transcoder.reconstruct({layer: active}, layer, x), found.sae_out)
+
+
+@pytest.mark.parametrize("skip", [False, True])
+@pytest.mark.parametrize("cross_layer", [False, True])
+def test_conversions(tmp_path: Path, cross_layer: bool, skip: bool) -> None:
+    make = cross_layer_parameters if cross_layer else parameters
+    source = write(tmp_path / "source", {layer: make(layer, skip) for layer in range(N_LAYERS)})
+    check_conversions(source, tmp_path, to=("orrery",) if cross_layer and skip else ("orrery", "circuit-tracer"))

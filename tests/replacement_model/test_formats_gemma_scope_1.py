@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conversions import check_conversions
 from mappings import mapped_file, needs_maps
 
 from replacement_model.errors import InputError, WeightsError
@@ -143,3 +144,7 @@ def test_a_folder_that_names_no_layer(tmp_path: Path) -> None:
     np.savez(tmp_path / "params.npz", **arrays(0))
     with pytest.raises(WeightsError, match="expected a folder named after its layer"):
         load_transcoder(tmp_path)
+
+
+def test_conversions(tmp_path: Path) -> None:
+    check_conversions(write(tmp_path / "source", {0: (1,), 1: (1,)}), tmp_path)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conversions import check_conversions
 from mappings import mapped_file, needs_maps
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -320,3 +321,12 @@ def test_the_nominal_width_of_a_cross_layer_set(tmp_path: Path) -> None:
     assert load_transcoder(write_clt(tmp_path, many, width=602)).n_layers == N_LAYERS  # 3 * 200, and a rest
     with pytest.raises(WeightsError, match="says 620 features, the tensors have 600"):
         load_transcoder(write_clt(tmp_path, many, width=620))
+
+
+@pytest.mark.parametrize("affine", [False, True])
+@pytest.mark.parametrize("model_name", ["google/gemma-3-test", "google/gemma-3-1b-it"])
+def test_conversions(tmp_path: Path, affine: bool, model_name: str) -> None:
+    to = ("orrery",) if "1b" in model_name else ("orrery", "circuit-tracer")  # layers are missing
+    check_conversions(write_set(tmp_path / "source", affine=affine, model_name=model_name), tmp_path / "plt", to=to)
+    to = ("orrery",) if affine else ("orrery", "circuit-tracer")
+    check_conversions(write_clt(tmp_path / "source", clt_files(affine), model_name=model_name), tmp_path / "clt", to=to)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conversions import check_conversions
 from mappings import mapped_file, needs_maps
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -206,3 +207,9 @@ def test_files_of_the_package_itself(tmp_path: Path, architecture: str) -> None:
     for layer, x in enumerate(X):
         with torch.no_grad():
             check(transcoder, layer, x, theirs[layer].encode(x), theirs[layer](x))
+
+
+@pytest.mark.parametrize("subtract", [False, True])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_conversions(tmp_path: Path, architecture: str, subtract: bool) -> None:
+    check_conversions(write(tmp_path / "source", architecture, apply_b_dec_to_input=subtract), tmp_path)
