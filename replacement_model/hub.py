@@ -71,7 +71,10 @@ def fetch_folder(where: HubName, patterns: Sequence[str]) -> Path:
     except HUB_ERRORS as error:
         # As the hub's client does: what was downloaded before serves, whatever the reason is.
         root = _cached_snapshot(where, error)
-        _check_complete(where, root, needed_files(_cached_files(where, root), where, patterns), error)
+        needed = needed_files(_cached_files(where, root), where, patterns)
+        if "*.safetensors" in patterns:
+            needed += _shards(root, needed)
+        _check_complete(where, root, needed, error)
         return root
     exact = [glob.escape(path) for path in needed_files(listed, where, patterns)]
     try:
@@ -119,13 +122,20 @@ def _cached_files(where: HubName, root: Path) -> list[str]:
     return sorted(found)
 
 
-def _check_complete(where: HubName, root: Path, needed: Sequence[str], problem: Exception) -> None:
-    wanted = dict.fromkeys(needed)
-    for path in needed:
+def _shards(root: Path, files: Sequence[str]) -> list[str]:
+    """The weight files that indices among `files` list."""
+    found = []
+    for path in files:
         if path.endswith(".safetensors.index.json") and (root / path).is_file():
-            shards = json.loads((root / path).read_text(encoding="utf-8")).get("weight_map", {}).values()
-            wanted |= dict.fromkeys((Path(path).parent / shard).as_posix() for shard in shards)
-    missing = [path for path in wanted if not (root / path).is_file()]  # a link without its blob is no file
+            listed = json.loads((root / path).read_text(encoding="utf-8")).get("weight_map", {})
+            found += [(Path(path).parent / shard).as_posix() for shard in listed.values()]
+    return found
+
+
+def _check_complete(where: HubName, root: Path, needed: Sequence[str], problem: Exception) -> None:
+    missing = [
+        path for path in dict.fromkeys(needed) if not (root / path).is_file()
+    ]  # a link without its blob is no file
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise WeightsError(

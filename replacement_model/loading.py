@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from replacement_model.errors import MissingDependencyError, UnsupportedModelError, WeightsError
 
-__all__ = ["load_host_model", "load_tokenizer"]
+__all__ = ["load_config", "load_empty_model", "load_host_model", "load_tokenizer"]
 
 TOKENIZER_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError)
 
@@ -61,6 +61,40 @@ def load_host_model(
             raise WeightsError(
                 f"{folder}: {what.replace('_', ' ')} ({names}); the weights do not belong to this config.json"
             )
+    return model
+
+
+def load_config(folder: Path) -> PretrainedConfig:
+    """The model's config.
+
+    Raises:
+        WeightsError: there is none.
+        UnsupportedModelError: it is damaged, or transformers does not know the architecture.
+    """
+    if not (folder / "config.json").is_file():
+        raise WeightsError(f"{folder} has no config.json; expected a Hugging Face checkpoint")
+    try:
+        with _quiet_transformers():
+            return AutoConfig.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UnsupportedModelError(
+            f"{folder}: transformers cannot load this model's config.json ({_first_line(error)})"
+        ) from error
+
+
+def load_empty_model(folder: Path) -> nn.Module:
+    """The model of a config without its weights, on the meta device, in the config's dtype.
+
+    Raises:
+        WeightsError: there is no config.
+        UnsupportedModelError: transformers cannot build the model.
+    """
+    config = load_config(folder)
+    try:
+        with torch.device("meta"), _quiet_transformers():
+            model: nn.Module = AutoModelForCausalLM.from_config(config)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UnsupportedModelError(f"{folder}: transformers cannot build this model ({_first_line(error)})") from error
     return model
 
 

@@ -11,7 +11,7 @@ __all__ = ["sample_texts", "split_text"]
 
 CHUNK = 64  # tokens that are run together; features need some context, and patterns grow with its square
 MAX_TOKENS = 2048
-MAX_POCKET_PROMPTS = 80
+MAX_POCKET_PROMPTS = 40
 
 # Written for this purpose: prose, dialogue, figures, code and names, since features specialise.
 ENGLISH = """\

@@ -1,11 +1,10 @@
 """Where weights come from: the pocket model, a local folder, or the Hugging Face hub."""
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from replacement_model.errors import InputError
-from replacement_model.formats.files import sha256
+from replacement_model.hashing import content_hash
 from replacement_model.hub import fetch_folder
 from replacement_model.pocket import MODEL_DIR, TRANSCODER_DIRS
 from replacement_model.repository import HubName
@@ -14,7 +13,7 @@ __all__ = ["Source", "locate", "locate_model", "locate_transcoder", "weight_hash
 
 MODEL_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 TRANSCODER_FILES = ("*.json", "*.yaml", "*.safetensors", "*.npz")
-BLOB = re.compile(r"[0-9a-f]{64}")
+CONFIG_FILES = ("*.json", "*.yaml")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +77,5 @@ def locate_transcoder(model_name: str, name: str | Path | Source | None) -> Sour
 
 
 def weight_hashes(folder: Path) -> dict[str, str]:
-    """SHA-256 of every safetensors file of a folder; a hub cache's links carry it in their target's name."""
-    found = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        blob = path.resolve().name
-        found[path.name] = blob if BLOB.fullmatch(blob) else sha256(path)
-    return found
+    """SHA-256 of every safetensors file of a folder."""
+    return {path.name: content_hash(path) for path in sorted(folder.glob("*.safetensors"))}

@@ -27,7 +27,8 @@ Start with the model that is shipped, offline:
 
     orrery trace "the capital of the state containing Dallas is"
 
-Exit codes: 0 done; 1 a bug or a closed pipe; 2 something to change in the call or the files; 130 interrupted.
+Exit codes: 0 done; 1 a check that failed, a bug, or a closed pipe; 2 something to change in the call or the files;
+130 interrupted.
 """
 
 

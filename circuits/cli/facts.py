@@ -1,10 +1,12 @@
 """What `orrery info` says about a path: plain values, one function for each kind of thing that lies there."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from replacement_model.errors import InputError
+
+if TYPE_CHECKING:
+    from replacement_model.source import Source
 
 __all__ = ["facts_about"]
 
@@ -12,10 +14,12 @@ Facts = dict[str, Any]
 
 
 def facts_about(name: str) -> Facts:
-    """Facts about a graph, a circuit, a transcoder, a model, or the pocket model, by what the path holds.
+    """Facts about a graph, a circuit, a transcoder, a model, or the pocket model, by what the path or hub name holds.
+
+    Of a model on the hub only the configs are downloaded.
 
     Raises:
-        InputError: there is nothing at this path, or nothing that is known.
+        InputError: there is nothing at this path or under this name, or nothing that is known.
         OrreryError: what is there is damaged or not supported.
     """
     path = Path(name)
@@ -23,16 +27,30 @@ def facts_about(name: str) -> Facts:
         return _pocket()
     if path.is_file():
         return _graph(path)
-    if not path.is_dir():
+    if (path.is_absolute() or path.suffix == ".safetensors") and not path.exists() and "*" not in name:
         raise InputError(f"expected a graph file, a transcoder's or a model's folder, or pocket; {name} does not exist")
-    readers: tuple[tuple[tuple[str, ...], Callable[[Path], Facts]], ...] = (
-        (("transcoder.json", "config.yaml"), _transcoder),
-        (("config.json",), _model),
-    )
-    for files, read in readers:
-        if any((path / file).is_file() for file in files):
-            return read(path)
-    raise InputError(f"{name} holds neither a transcoder (transcoder.json, config.yaml) nor a model (config.json)")
+    from replacement_model.formats import READERS
+    from replacement_model.source import CONFIG_FILES, TRANSCODER_FILES, locate
+
+    source = locate(name, CONFIG_FILES)
+    if _is_model(source.folder):
+        return _model(source.folder) | _revision(source)
+    folder = locate(name, TRANSCODER_FILES).folder
+    if not any(recognises(folder) for recognises, _ in READERS.values()):
+        raise InputError(f"{name} holds neither a transcoder ({', '.join(READERS)}) nor a model (config.json)")
+    return _transcoder(folder) | _revision(source)
+
+
+def _is_model(folder: Path) -> bool:
+    """Whether a folder holds a model's config, rather than one of a transcoder."""
+    from replacement_model.formats.files import read_json
+
+    config = folder / "config.json"
+    return config.is_file() and any(key in read_json(config) for key in ("model_type", "architectures"))
+
+
+def _revision(source: "Source") -> Facts:
+    return {} if source.revision is None else {"revision": source.revision}
 
 
 def _graph(path: Path) -> Facts:
@@ -79,6 +97,9 @@ def _transcoder(path: Path) -> Facts:
         "skip": any(layer.W_skip is not None for layer in layers),
         "encoder reads": transcoder.encoder_tap.value,
         "decoder writes": transcoder.decoder_site.value,
+        "prefix": list(transcoder.prefix),
+        "trained on": transcoder.model_name,
+        "notes": list(transcoder.notes),
         "parameters": transcoder.b_dec.numel() + sum(tensor.numel() for tensor in tensors),
         "dtype": sorted({str(tensor.dtype).removeprefix("torch.") for tensor in tensors}),
         "hashes": dict(transcoder.hashes),
@@ -86,18 +107,10 @@ def _transcoder(path: Path) -> Facts:
 
 
 def _model(path: Path) -> Facts:
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    from replacement_model.errors import UnsupportedModelError
     from replacement_model.host import adapt
+    from replacement_model.loading import load_empty_model
 
-    try:
-        config = AutoConfig.from_pretrained(path, local_files_only=True)
-        with torch.device("meta"):  # the architecture without its weights
-            model = AutoModelForCausalLM.from_config(config)
-    except (OSError, ValueError, KeyError) as error:
-        raise UnsupportedModelError(f"{path}: transformers cannot build this model ({error})") from error
+    model = load_empty_model(path)
     host = adapt(model)
     return {
         "kind": "model",

@@ -1,6 +1,7 @@
-"""`orrery info`: what lies at a path."""
+"""`orrery info`: what lies at a path or a hub name, how well a transcoder fits a model, and what a trace would take."""
 
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -9,36 +10,98 @@ from rich.text import Text
 
 from circuits.cli.console import stdout
 from circuits.cli.facts import facts_about
-from circuits.cli.options import DebugOption, JsonOption
+from circuits.cli.measuring import measure, measurement_text
+from circuits.cli.options import (
+    DebugOption,
+    DecoderSiteOption,
+    DeviceOption,
+    EncoderTapOption,
+    JsonOption,
+    L0Option,
+    TranscoderOption,
+)
 from circuits.cli.progress import step
+from circuits.cli.sources import loading, located, read_options
+from replacement_model.errors import InputError
 
 __all__ = ["info"]
 
 
 def info(
     path: Annotated[
-        str, typer.Argument(metavar="PATH", help="A graph file, the folder of a transcoder or a model, or pocket.")
+        str,
+        typer.Argument(metavar="PATH", help="A graph file, a transcoder's or a model's folder or hub name, or pocket."),
     ],
+    transcoder: TranscoderOption = None,
+    measured: Annotated[
+        bool, typer.Option("--measure", help="Run the model PATH on text: how much does --transcoder explain, and how?")
+    ] = False,
+    text: Annotated[
+        Path | None, typer.Option("--text", metavar="FILE", help="Measure on this text; else on some that is built in.")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="With --measure: exit with 1 unless what the files declare is the best.")
+    ] = False,
+    encoder_tap: EncoderTapOption = None,
+    decoder_site: DecoderSiteOption = None,
+    l0: L0Option = None,
+    device: DeviceOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Say what a file or folder is: a graph or circuit, a transcoder, or a model.
+    """Say what a file, folder or hub name is, and how well a transcoder fits a model.
 
-    A transcoder's weights are read and checked. A model's config is checked against the host adapters, without its
-    weights: if this succeeds, its architecture can be traced.
+    A transcoder's files are checked by their headers. A model's config is checked against the host adapters, without
+    its weights: if this succeeds, its architecture can be traced.
+
+    With --measure, a model is run on text, and its transcoder is applied as its files say and in every other plausible
+    way: another place to read or write, the skip transposed, with or without a prefix. Each gives its FVU (the fraction
+    of the variance left unexplained) and its L0 (active features per token).
 
     For example:
 
         orrery info out/dallas.safetensors
 
         orrery info pocket --json
+
+        orrery info ./gemma-3-1b --transcoder ./transcoder --measure
     """
-    with step(f"Reading {path}"):
-        facts = facts_about(path)
-    if as_json:
-        typer.echo(json.dumps(facts))
+    if not measured and (text is not None or check):
+        raise InputError("--text and --check belong to --measure")
+    found: dict[str, Any] = {}
+    if measured:
+        found["measured"] = _measure(path, transcoder, text, encoder_tap, decoder_site, l0, device)
     else:
-        stdout().print(_table(facts))
+        with step(f"Reading {path}"):
+            found = facts_about(path)
+    if as_json:
+        typer.echo(json.dumps(found))
+    elif measured:
+        stdout().print(measurement_text(found["measured"]))
+    else:
+        stdout().print(_table(found))
+    if check and not found["measured"]["declared is best"]:
+        raise typer.Exit(1)
+
+
+def _measure(
+    path: str,
+    transcoder: str | None,
+    text: Path | None,
+    encoder_tap: str | None,
+    decoder_site: str | None,
+    l0: int | None,
+    device: str | None,
+) -> dict[str, Any]:
+    model_at, transcoder_at = located(path, transcoder)
+    with loading(model_at, transcoder_at):
+        from replacement_model import ReplacementModel
+
+        model = ReplacementModel.from_pretrained(
+            model_at, transcoder_at, device=device, read=read_options(encoder_tap, decoder_site, l0)
+        )
+    with step("Measuring"):
+        return {"model": model.name, "transcoder": model.transcoder.name} | measure(model, text)
 
 
 def _table(facts: dict[str, Any]) -> Table:

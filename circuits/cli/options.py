@@ -9,10 +9,15 @@ import typer
 from replacement_model.errors import InputError
 
 __all__ = [
+    "PLACES",
     "DebugOption",
+    "DecoderSiteOption",
+    "DeviceOption",
     "EdgeThresholdOption",
+    "EncoderTapOption",
     "GraphArgument",
     "JsonOption",
+    "L0Option",
     "ModelOption",
     "NodeThresholdOption",
     "TranscoderOption",
@@ -20,6 +25,8 @@ __all__ = [
 ]
 
 _DEBUG = "orrery.debug"
+# The values of the library's own enumerations, whose import would make help wait for torch.
+PLACES = {"--encoder-tap": ("resid_mid", "normalized", "mlp_in"), "--decoder-site": ("mlp_out", "post_norm")}
 
 
 # Typer hands callbacks the context and parameter of a class other than it declares, so these are not checked.
@@ -42,6 +49,14 @@ def _note_debug(context: typer.Context, value: bool) -> bool:
 def _check_share(parameter: typer.CallbackParam, value: float | None) -> float | None:
     if value is not None and not 0.0 <= value <= 1.0:
         raise InputError(f"{parameter.opts[0]} must be between 0 and 1, it is {value:g}; 0.8 keeps four fifths")
+    return value
+
+
+@no_type_check
+def _check_place(parameter: typer.CallbackParam, value: str | None) -> str | None:
+    places = PLACES[parameter.opts[0]]
+    if value is not None and value not in places:
+        raise InputError(f"{parameter.opts[0]} must be one of {', '.join(places)}, it is {value!r}")
     return value
 
 
@@ -76,6 +91,29 @@ TranscoderOption = Annotated[
     typer.Option(
         "--transcoder", "-t", help="A local folder or OWNER/NAME[//FOLDER][@REVISION]; for pocket: clt or plt."
     ),
+]
+DeviceOption = Annotated[str | None, typer.Option("--device", help="Where to run, such as cuda; else the CPU.")]
+EncoderTapOption = Annotated[
+    str | None,
+    typer.Option(
+        "--encoder-tap",
+        metavar="PLACE",
+        callback=_check_place,
+        help="Where the transcoder reads, if its files do not say it or say it wrongly: "
+        f"{', '.join(PLACES['--encoder-tap'])}.",
+    ),
+]
+DecoderSiteOption = Annotated[
+    str | None,
+    typer.Option(
+        "--decoder-site",
+        metavar="PLACE",
+        callback=_check_place,
+        help=f"Where it writes, in the same case: {', '.join(PLACES['--decoder-site'])}.",
+    ),
+]
+L0Option = Annotated[
+    int | None, typer.Option("--l0", min=1, help="Of several transcoders of a layer, that with the nearest L0.")
 ]
 GraphArgument = Annotated[
     Path, typer.Argument(metavar="GRAPH", help="A .safetensors file that `orrery trace --output` wrote.")

@@ -9,9 +9,10 @@ from circuits.cli.progress import step
 from circuits.cli.startup import collector_paused
 
 if TYPE_CHECKING:
+    from replacement_model.formats import ReadOptions
     from replacement_model.source import Source
 
-__all__ = ["loading", "located"]
+__all__ = ["loading", "located", "read_options"]
 
 
 def located(model: str, transcoder: str | None) -> "tuple[Source, Source]":
@@ -26,6 +27,18 @@ def located(model: str, transcoder: str | None) -> "tuple[Source, Source]":
     with downloads_shown():
         model_at = locate_model(model)
         return model_at, locate_transcoder(model_at.name, transcoder)
+
+
+def read_options(encoder_tap: str | None, decoder_site: str | None, l0: int | None) -> "ReadOptions":
+    """What the options say of a transcoder's files."""
+    from replacement_model.formats import ReadOptions
+    from replacement_model.transcoder import DecoderSite, EncoderTap
+
+    return ReadOptions(
+        encoder_tap=None if encoder_tap is None else EncoderTap(encoder_tap),
+        decoder_site=None if decoder_site is None else DecoderSite(decoder_site),
+        l0=l0,
+    )
 
 
 @contextmanager

@@ -11,8 +11,12 @@ from circuits.cli.console import say, stdout
 from circuits.cli.inputs import EDGE_THRESHOLD, NODE_THRESHOLD
 from circuits.cli.options import (
     DebugOption,
+    DecoderSiteOption,
+    DeviceOption,
     EdgeThresholdOption,
+    EncoderTapOption,
     JsonOption,
+    L0Option,
     ModelOption,
     NodeThresholdOption,
     TranscoderOption,
@@ -20,7 +24,7 @@ from circuits.cli.options import (
 from circuits.cli.output import FORMATS, check_output, plan_files, slug
 from circuits.cli.progress import step, steps
 from circuits.cli.prompts import parse_prompt, prompt_name
-from circuits.cli.sources import loading, located
+from circuits.cli.sources import loading, located, read_options
 from circuits.cli.startup import collector_paused
 from circuits.cli.targets import parse_targets
 from circuits.cli.writing import write_all
@@ -66,7 +70,10 @@ def trace(
         int | None, typer.Option("--max-feature-nodes", min=1, help="Attribute at most this many features; else all.")
     ] = None,
     memory: Annotated[str, typer.Option("--memory", help="Memory that attribution may use, such as 4GiB.")] = "4GiB",
-    device: Annotated[str | None, typer.Option("--device", help="Where to run, such as cuda; else the CPU.")] = None,
+    device: DeviceOption = None,
+    encoder_tap: EncoderTapOption = None,
+    decoder_site: DecoderSiteOption = None,
+    l0: L0Option = None,
     node_threshold: NodeThresholdOption = NODE_THRESHOLD,
     edge_threshold: EdgeThresholdOption = EDGE_THRESHOLD,
     output: Annotated[
@@ -109,7 +116,9 @@ def trace(
         targets = parse_targets(target or (), over, position)
     model_at, transcoder_at = located(model, transcoder)
     with loading(model_at, transcoder_at):
-        loaded = ReplacementModel.from_pretrained(model_at, transcoder=transcoder_at, device=device)
+        loaded = ReplacementModel.from_pretrained(
+            model_at, transcoder_at, device=device, read=read_options(encoder_tap, decoder_site, l0)
+        )
     read = loaded.read_prompt(given, prepend=not no_prepend, n_ignored_pos=ignore_positions)
     announce_compilation()
     with steps("Attributing") as progress:

@@ -1,7 +1,13 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+from fake_hub import COMMIT, lay_out_cache
+
+from circuits.cli.options import PLACES
+from replacement_model.pocket import MODEL_DIR, TRANSCODER_DIRS
+from replacement_model.transcoder import DecoderSite, EncoderTap
 
 CASES = {"gemma2_plt_relu": ("Gemma2ForCausalLM", "per-layer"), "gpt2_clt_relu": ("GPT2LMHeadModel", "cross-layer")}
 
@@ -41,4 +47,73 @@ def test_a_model_without_adapter_is_refused(refuse, tmp_path: Path) -> None:
 
 def test_a_config_that_is_no_model_is_refused(refuse, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "no-such-model"}))
-    refuse("info", tmp_path, says="transformers cannot build this model")
+    refuse("info", tmp_path, says=r"transformers cannot load this model's config\.json")
+
+
+@pytest.fixture
+def cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pocket model's config alone, and its transcoder, as the hub's client caches them."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    config = (MODEL_DIR / "config.json").read_bytes()
+    clt = {f"clt/{path.name}": path.read_bytes() for path in TRANSCODER_DIRS["clt"].iterdir()}
+    lay_out_cache(tmp_path, "owner/pocket", {COMMIT: {"config.json": config}}, {"main": COMMIT})
+    lay_out_cache(tmp_path, "owner/clts", {COMMIT: clt}, {"main": COMMIT})
+
+
+@pytest.mark.usefixtures("cached")
+def test_names_on_the_hub(orrery, refuse) -> None:
+    model = json.loads(orrery("info", "owner/pocket", "--json").stdout)
+    assert (model["architecture"], model["layers"], model["revision"]) == ("Gemma3ForCausalLM", 3, COMMIT)
+    transcoder = json.loads(orrery("info", "owner/clts//clt", "--json").stdout)
+    assert (transcoder["kind"], transcoder["revision"]) == ("cross-layer transcoder", COMMIT)
+    refuse("info", "owner/absent", says="neither a local folder nor a repository in reach")
+    refuse("info", "out/absent.safetensors", says=r"out/absent\.safetensors does not exist")
+
+
+def test_the_shipped_transcoders_are_declared_as_they_were_made(orrery) -> None:
+    for name in TRANSCODER_DIRS:
+        outcome = orrery("info", "pocket", "-t", name, "--measure", "--check", "--json")
+        found = json.loads(outcome.stdout)["measured"]
+        assert (outcome.code, found["declared is best"]) == (0, True)
+        best = found["conventions"][0]
+        assert (best["encoder reads"], best["decoder writes"], best["best"]) == ("mlp_in", "post_norm", True)
+        assert len(best["FVU"]) == len(best["L0"]) == 3
+        assert max(best["FVU"]) < 0.2
+
+
+def test_a_wrongly_declared_transcoder_is_caught(orrery, tmp_path: Path) -> None:
+    wrong = tmp_path / "clt"
+    shutil.copytree(TRANSCODER_DIRS["clt"], wrong)
+    config = json.loads((wrong / "transcoder.json").read_text())
+    (wrong / "transcoder.json").write_text(json.dumps(config | {"encoder_tap": "resid_mid"}))
+    text = tmp_path / "text.txt"
+    text.write_text("the capital of the state containing Dallas is Austin . " * 8)
+    outcome = orrery("info", "pocket", "-t", wrong, "--measure", "--text", text, "--check")
+    assert outcome.code == 1
+    said = " ".join(outcome.stdout.split())
+    assert "Warning: this transcoder is declared to read the residual stream and write the post-norm's output" in said
+    assert "is explained if it reads the MLP's input" in said
+    assert orrery("info", "pocket", "-t", wrong, "--measure", "--text", text).code == 0
+    right = orrery("info", "pocket", "-t", wrong, "--measure", "--check", "--encoder-tap", "mlp_in", "--text", text)
+    assert right.code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("pocket", "--check"), "belong to --measure"),
+        (("pocket", "--text", "words.txt"), "belong to --measure"),
+        (("pocket", "--measure", "--text", "no-such-file.txt"), "cannot be read as text"),
+        (("pocket", "--measure", "--encoder-tap", "mlp"), "--encoder-tap must be one of resid_mid, normalized, mlp_in"),
+        (("pocket", "--measure", "--decoder-site", "x"), "--decoder-site must be one of mlp_out, post_norm"),
+        ((str(MODEL_DIR), "--measure"), "no transcoder given"),
+    ],
+)
+def test_what_cannot_be_measured(refuse, arguments: tuple[str, ...], says: str) -> None:
+    refuse("info", *arguments, says=says)
+
+
+def test_the_places_are_those_of_the_library() -> None:
+    assert PLACES["--encoder-tap"] == tuple(tap.value for tap in EncoderTap)
+    assert PLACES["--decoder-site"] == tuple(site.value for site in DecoderSite)

@@ -171,6 +171,7 @@ def test_a_shard_that_the_index_lists_is_named(offline: Path) -> None:
     lay_out_cache(offline, "owner/model", {COMMIT: files}, {"main": COMMIT})
     with pytest.raises(WeightsError, match=r"it lacks model-00002-of-00002\.safetensors, .* hf download owner/model$"):
         fetch_folder(HubName("owner/model"), PATTERNS)
+    assert fetch_folder(HubName("owner/model"), ("*.json",)).name == COMMIT
 
 
 @pytest.mark.skipif(
