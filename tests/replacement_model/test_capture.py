@@ -105,7 +105,7 @@ def test_working_dtype() -> None:
 def test_the_host_is_left_as_it_was(make_model: Make, architecture: str, dtype: torch.dtype) -> None:
     attention = "eager" if architecture in NO_SDPA else "sdpa"
     model = make_model(architecture, dtype, attn_implementation=attention).train()
-    model.lm_head.eval()
+    model.get_output_embeddings().eval()
     modules = list(model.modules())
     before = [(module.training, set(module.__dict__), hooks(module)) for module in modules]
     norm = adapt(model).final_norm.module

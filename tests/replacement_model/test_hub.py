@@ -34,6 +34,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "token"))
     for variable in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
         monkeypatch.delenv(variable, raising=False)
+    # Before version 1 a session stays offline if it was made so.
+    getattr(huggingface_hub.utils, "reset_sessions", lambda: None)()
     return folder
 
 
@@ -48,7 +50,9 @@ def hub(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     with serve(FakeHub({"owner/scope": SET, "owner/model": {"config.json": b"{}", "onnx/model.bin": b"x"}})) as running:
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", running.endpoint)
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", _template(running), raising=False)
+        for module in ("constants", "file_download"):
+            name = f"huggingface_hub.{module}.HUGGINGFACE_CO_URL_TEMPLATE"
+            monkeypatch.setattr(name, _template(running), raising=False)
         yield running
 
 
