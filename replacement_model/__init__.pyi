@@ -1,3 +1,4 @@
+from .autoencoder import Autoencoder
 from .errors import (
     BooksError,
     CaptureError,
@@ -8,13 +9,14 @@ from .errors import (
     UnsupportedModelError,
     WeightsError,
 )
-from .formats import load_transcoder, save_transcoder
+from .formats import load_autoencoder, load_transcoder, save_transcoder
 from .labels import FeatureLabel
 from .model import ReplacementModel
 from .transcoder import ActiveFeatures, Transcoder, TranscoderLayer
 
 __all__ = [
     "ActiveFeatures",
+    "Autoencoder",
     "BooksError",
     "CaptureError",
     "FeatureLabel",
@@ -27,6 +29,7 @@ __all__ = [
     "TranscoderLayer",
     "UnsupportedModelError",
     "WeightsError",
+    "load_autoencoder",
     "load_transcoder",
     "save_transcoder",
 ]

@@ -15,7 +15,7 @@ from replacement_model.formats.files import read_npz
 from replacement_model.formats.layer_folders import choose_layers, holders, layer_in_path
 from replacement_model.transcoder import DecoderSite, EncoderTap, TranscoderLayer
 
-__all__ = ["is_gemma_scope_1", "layer_of_npz", "read_gemma_scope_1"]
+__all__ = ["FILE_NAME", "TENSORS", "is_gemma_scope_1", "layer_of_npz", "read_gemma_scope_1"]
 
 FILE_NAME = "params.npz"
 TENSORS = {"W_enc": 2, "W_dec": 2, "b_enc": 1, "b_dec": 1, "threshold": 1}

@@ -24,6 +24,8 @@ from replacement_model.formats.layer_folders import choose_layers, holders, laye
 from replacement_model.transcoder import TranscoderLayer
 
 __all__ = [
+    "ONE_FILE",
+    "VECTORS",
     "has_gemma_scope_2_tensors",
     "is_gemma_scope_2",
     "layer_of_params",

@@ -11,7 +11,7 @@ from replacement_model.formats.files import read_json
 from replacement_model.formats.hooks import choose_site, choose_tap, parse_hook
 from replacement_model.transcoder import DecoderSite, EncoderTap
 
-__all__ = ["Config", "kind_of", "layout_kind", "read_config", "settings_of"]
+__all__ = ["Config", "kind_of", "layout_kind", "model_name_of", "prefix_of", "read_config", "settings_of"]
 
 N_LAYERS = {"270m": 18, "1b": 26, "4b": 34, "12b": 48, "27b": 62}
 MODEL = re.compile(r"(?:google/)?gemma-(?:v3|3)-(270m|1b|4b|12b|27b)(?:-(pt|it))?")
@@ -51,8 +51,7 @@ class Config:
     @property
     def prefix(self) -> tuple[int, ...]:
         """What the prompts that it was trained on began with; empty for a pretrained model."""
-        model = MODEL.fullmatch(self.model_name or "")
-        return CHAT_PREFIX if model and model[2] == "it" else ()
+        return prefix_of(self.model_name)
 
     def check(self, where: Path, width: int, has_skip: bool) -> None:
         """Compare with what the tensors are.
@@ -91,7 +90,7 @@ def read_config(folder: Path, options: ReadOptions) -> Config:
         decoder_site=choose_site([writes], options.decoder_site, where),
         layer=None if reads is None else parse_hook(str(reads)).layer,
         n_layers=N_LAYERS[model[1]] if model else None,
-        model_name=_full_name(model) if model else settings.get("model_name"),
+        model_name=model_name_of(settings),
         width=settings.get("width"),
         has_skip=settings.get("affine_connection"),
         notes=(f"no config.json: read and written where the suite's {kind}s are",) if by_layout and not asked else (),
@@ -131,7 +130,17 @@ def layout_kind(folder: Path) -> str | None:
     return next((KINDS[name] for name in names if name in KINDS), None)
 
 
-def _full_name(model: re.Match[str]) -> str:
+def prefix_of(model_name: str | None) -> tuple[int, ...]:
+    """What all prompts began with that a suite for this model was trained on."""
+    model = MODEL.fullmatch(model_name or "")
+    return CHAT_PREFIX if model and model[2] == "it" else ()
+
+
+def model_name_of(settings: dict[str, Any]) -> str | None:
+    """The model's name on the hub; configs shorten it in several ways."""
+    model = MODEL.fullmatch(str(settings.get("model_name")))
+    if model is None:
+        return settings.get("model_name")
     # The smallest pretrained model alone has no suffix on the hub.
     suffix = "" if model[2] is None or (model[1], model[2]) == ("270m", "pt") else f"-{model[2]}"
     return f"google/gemma-3-{model[1]}{suffix}"
