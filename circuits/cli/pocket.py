@@ -56,8 +56,8 @@ def rebuild(
 ) -> None:
     """Make the pocket model again from its seed: corpus, language model, transcoders and labels.
 
-    Takes some tens of minutes on two cores. On another machine the weights differ in their last digits, and meet the
-    same targets.
+    Takes some tens of minutes on two cores. On another kind of processor sums are rounded differently and
+    training ends at other weights, which may miss one of the targets: `orrery pocket evaluate` tells.
 
     For example:
 

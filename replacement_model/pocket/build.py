@@ -52,7 +52,8 @@ def rebuild(
     """Make everything that is shipped: `model/`, `clt/` and `plt/` with their labels.
 
     Everything runs on one thread, so that the same seed gives the same weights on the same kind of processor; elsewhere
-    sums are rounded differently, and the result meets the same targets without being equal.
+    sums are rounded differently, training ends at other weights, and these may miss a target that the shipped ones meet
+    (`evaluate` tells).
 
     Args:
         output_dir: folder to write to; existing files of these names are replaced.
