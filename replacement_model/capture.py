@@ -5,6 +5,7 @@ an architecture, or a new transformers release that moves something, is therefor
 """
 
 from dataclasses import dataclass, replace
+from inspect import signature
 
 import torch
 from jaxtyping import Float, Int
@@ -109,7 +110,9 @@ def capture(
 
 def _logits(host: Host, token_ids: Tensor, positions: tuple[int, ...]) -> Tensor:
     index = torch.tensor(positions, device=token_ids.device)
-    return host.model(token_ids[None], use_cache=False, logits_to_keep=index).logits[0].to(host.device)
+    if "logits_to_keep" in signature(host.model.forward).parameters:
+        return host.model(token_ids[None], use_cache=False, logits_to_keep=index).logits[0].to(host.device)
+    return host.model(token_ids[None], use_cache=False).logits[0, index].to(host.device)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -169,9 +172,9 @@ class _Layers:
 
 def _assemble(host: Host, token_ids: Tensor, positions: tuple[int, ...], layers: _Layers, logits: Tensor) -> Capture:
     tolerance, resid_final = TOLERANCES[host.dtype], layers.resid[-1]
+    embed, pos_embed = _embeddings(host, token_ids, layers.resid[0], tolerance)
     frozen_model = FrozenModel(host, tuple(layers.blocks), host.final_norm.scale(resid_final))
     raw, capped = _check_logits(frozen_model, resid_final, positions, logits.to(resid_final.dtype), tolerance)
-    embed, pos_embed = _embeddings(host, token_ids, layers.resid[0], tolerance)
     return Capture(
         frozen=frozen_model,
         token_ids=token_ids,

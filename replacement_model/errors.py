@@ -4,6 +4,7 @@
     ├── InputError              change the arguments: prompt, targets, thresholds, sizes
     ├── WeightsError            get another file: missing, truncated, mismatched or NaN weights
     ├── UnsupportedModelError   write an adapter: the architecture or a config attribute is not handled
+    │   └── NoAdapterError      of these, the architecture, not a config attribute: its pieces may be found by structure
     ├── CaptureError            the block rebuilt from the captured pieces is not the host's (names the layer)
     ├── BooksError              the graph's terms do not add up to the host's own values
     ├── GraphFileError          the graph file is damaged, or of another schema
@@ -18,6 +19,7 @@ __all__ = [
     "GraphFileError",
     "InputError",
     "MissingDependencyError",
+    "NoAdapterError",
     "OrreryError",
     "UnsupportedModelError",
     "WeightsError",
@@ -38,6 +40,10 @@ class WeightsError(OrreryError):
 
 class UnsupportedModelError(OrreryError):
     """No host adapter handles this architecture, or one of its config attributes."""
+
+
+class NoAdapterError(UnsupportedModelError):
+    """No host adapter is for this class of model, or the one that is does not find its parts."""
 
 
 class CaptureError(OrreryError):

@@ -15,11 +15,12 @@ from replacement_model.capture import Capture, capture, working_dtype
 from replacement_model.decomposition import Decomposition, decompose
 from replacement_model.errors import InputError, WeightsError
 from replacement_model.formats import ReadOptions, read_draft
-from replacement_model.host import Host, adapt
+from replacement_model.host import Host
 from replacement_model.labels import FeatureLabels, load_labels
 from replacement_model.loading import load_host_model, load_tokenizer
 from replacement_model.prompt import Prompt, PromptLike, read_prompt
 from replacement_model.source import Source, locate_model, locate_transcoder, weight_hashes
+from replacement_model.structure import find_host
 from replacement_model.transcoder import Transcoder
 
 __all__ = ["ReplacementModel"]
@@ -57,7 +58,7 @@ class ReplacementModel:
         model_source: Source | None = None,
         transcoder_source: Source | None = None,
     ) -> None:
-        self.host = model if isinstance(model, Host) else adapt(model)
+        self.host = model if isinstance(model, Host) else find_host(model)
         if (transcoder.n_layers, transcoder.d_model) != (self.host.n_layers, self.host.d_model):
             raise WeightsError(
                 f"the transcoder is for {transcoder.n_layers} layers of d_model {transcoder.d_model}, "

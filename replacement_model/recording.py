@@ -145,7 +145,8 @@ class _Recorder:
         self._finish(layer - 1, LayerRecord(**found), self._take(stream))
 
     def _take(self, batched: Tensor) -> Tensor:
-        return self._move(batched[0])
+        """A copy, because some models add to a stream in place."""
+        return batched[0].to(self._device, self._dtype, copy=True)
 
     def _move(self, tensor: Tensor) -> Tensor:
         return tensor.to(self._device, self._dtype)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from replacement_model.errors import UnsupportedModelError
+from replacement_model.errors import NoAdapterError
 from replacement_model.host.gemma import gemma_host, gemma_multimodal_host
 from replacement_model.host.gpt2 import gpt2_host
 from replacement_model.host.gpt_neox import gpt_neox_host
@@ -38,17 +38,16 @@ def adapt(model: nn.Module) -> Host:
     """The pieces of a Hugging Face causal language model.
 
     Raises:
-        UnsupportedModelError: no adapter for its class, or a config attribute that the adapter does not know.
+        NoAdapterError: no adapter for its class, or the model is not laid out as its adapter expects.
+        UnsupportedModelError: a config attribute that the adapter does not know.
     """
     name = type(model).__name__
     if name not in ADAPTERS:
         known = ", ".join(sorted(ADAPTERS))
-        raise UnsupportedModelError(
-            f"no host adapter for {name}; there are adapters for {known} (docs/host-adapters.md)"
-        )
+        raise NoAdapterError(f"no host adapter for {name}; there are adapters for {known} (docs/host-adapters.md)")
     try:
         return ADAPTERS[name](model)
     except AttributeError as error:
-        raise UnsupportedModelError(
+        raise NoAdapterError(
             f"{name} is not laid out as its adapter expects ({error}); this transformers release may have changed it"
         ) from error
