@@ -103,7 +103,7 @@ class ReplacementModel:
         if device is not None and device_map is not None:
             raise InputError(f"give either device or device_map, got {device} and {device_map}")
         host_model = load_host_model(model_at.folder, dtype, device_map)
-        host = adapt(host_model if device is None else host_model.to(device))
+        host = find_host(host_model if device is None else host_model.to(device))
         options = ReadOptions() if read is None else read
         draft = read_draft(transcoder_at.folder, replace(options, n_layers=options.n_layers or host.n_layers))
         labels_path = transcoder_at.folder / LABELS_NAME
