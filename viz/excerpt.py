@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool
 
+from circuits.edge_influence import edge_influence
 from circuits.pruning import Circuit
-from viz.kept import edge_influence
 
 __all__ = ["DrawnEdge", "Excerpt", "excerpt"]
 

@@ -1,29 +1,11 @@
-"""What every export starts from: a circuit, and the influence that flows through each of its edges."""
-
-import numpy as np
-import scipy.sparse as sp
+"""What every export starts from: a circuit."""
 
 from circuits.graph import Graph
-from circuits.influence import MIN_ROW_SUM
 from circuits.pruning import Circuit, prune
 
-__all__ = ["as_circuit", "edge_influence"]
+__all__ = ["as_circuit"]
 
 
 def as_circuit(graph: Graph | Circuit) -> Circuit:
     """A circuit as it is; a graph as the circuit that keeps everything with an influence on its targets."""
     return prune(graph, node_threshold=1.0, edge_threshold=1.0) if isinstance(graph, Graph) else graph
-
-
-def edge_influence(circuit: Circuit) -> sp.csr_array:
-    """Influence through every kept edge in the unpruned graph: (influence + weight)[target] * its share of the target.
-
-    Returns:
-        Same shape and order of entries as `circuit.edges`.
-    """
-    graph = circuit.graph
-    flow = np.concatenate([circuit.node_influence[graph.layout.feature_nodes], graph.target_weights])
-    sums = np.maximum(np.asarray(abs(graph.adjacency).sum(axis=1), dtype=np.float64).ravel(), MIN_ROW_SUM)
-    edges = circuit.edges
-    per_edge = np.repeat(flow / sums, np.diff(edges.indptr))
-    return sp.csr_array((np.abs(edges.data) * per_edge, edges.indices, edges.indptr), shape=edges.shape)

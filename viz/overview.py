@@ -8,10 +8,10 @@ from rich.table import Table
 from rich.text import Text
 
 from circuits.graph import Graph
+from circuits.node_names import node_name
 from circuits.paths import strongest_features, strongest_paths
 from circuits.pruning import Circuit
 from viz.kept import as_circuit
-from viz.node_names import node_name
 from viz.text import visible, visible_token
 
 __all__ = ["summary", "summary_dict"]

@@ -8,11 +8,12 @@ from typing import Any
 import networkx as nx
 import numpy as np
 
+from circuits.edge_influence import edge_influence
 from circuits.graph import Graph
+from circuits.node_names import node_names
 from circuits.pruning import Circuit
 from viz.files import write_files
-from viz.kept import as_circuit, edge_influence
-from viz.node_names import node_names
+from viz.kept import as_circuit
 from viz.text import visible
 
 __all__ = ["graphml", "tables"]

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from circuits.edge_influence import edge_influence
 from circuits.pruning import prune
 from viz.excerpt import excerpt
-from viz.kept import edge_influence
 
 
 def drawn_flow(circuit, part):

@@ -1,7 +1,8 @@
 import numpy as np
 
+from circuits.edge_influence import edge_influence
 from circuits.pruning import prune
-from viz.kept import as_circuit, edge_influence
+from viz.kept import as_circuit
 
 
 def test_a_graph_is_kept_whole(texas_graph, texas):

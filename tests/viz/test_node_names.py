@@ -1,7 +1,8 @@
 import pytest
 
 from circuits.graph import Target
-from viz.node_names import cantor_pair, node_names
+from circuits.node_names import node_names
+from viz.node_names import cantor_pair
 
 
 def test_names_say_what_a_node_is(texas_graph):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import viz
+from circuits.edge_influence import edge_influence
 from replacement_model.errors import InputError
-from viz.kept import edge_influence
 from viz.tabular import EDGE_COLUMNS, NODE_COLUMNS
 
 
