@@ -5,9 +5,13 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-__all__ = ["content_hash", "sha256"]
+__all__ = ["content_hash", "content_hashes", "sha256"]
+
+MAX_READERS = 8
 
 REMEMBERED_FROM = 2**24  # bytes; smaller files are read again, which takes no time
 BLOB = re.compile(r"[0-9a-f]{64}")
@@ -39,6 +43,12 @@ def content_hash(path: Path) -> str:
     digest = sha256(resolved)
     _remember(record, [*identity, digest])
     return digest
+
+
+def content_hashes(paths: Sequence[Path]) -> list[str]:
+    """`content_hash` of every file; several are read at once."""
+    with ThreadPoolExecutor(min(MAX_READERS, os.cpu_count() or 1)) as readers:
+        return list(readers.map(content_hash, paths))
 
 
 def _folder() -> Path:

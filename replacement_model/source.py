@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from replacement_model.errors import InputError
-from replacement_model.hashing import content_hash
+from replacement_model.hashing import content_hashes
 from replacement_model.hub import fetch_folder
 from replacement_model.pocket import MODEL_DIR, TRANSCODER_DIRS
 from replacement_model.repository import HubName
@@ -78,4 +78,5 @@ def locate_transcoder(model_name: str, name: str | Path | Source | None) -> Sour
 
 def weight_hashes(folder: Path) -> dict[str, str]:
     """SHA-256 of every safetensors file of a folder."""
-    return {path.name: content_hash(path) for path in sorted(folder.glob("*.safetensors"))}
+    paths = sorted(folder.glob("*.safetensors"))
+    return dict(zip([path.name for path in paths], content_hashes(paths), strict=True))

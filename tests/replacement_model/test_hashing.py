@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from replacement_model import hashing
-from replacement_model.hashing import content_hash, sha256
+from replacement_model.hashing import content_hash, content_hashes, sha256
 
 DIGEST = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
@@ -85,3 +85,11 @@ def test_a_cache_that_cannot_be_written_changes_nothing(tmp_path: Path, cache: P
     cache.write_text("a file in the way")
     (tmp_path / "x").write_bytes(b"abc")
     assert content_hash(tmp_path / "x") == DIGEST
+
+
+def test_several_files_in_their_order(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{index}.bin" for index in range(20)]
+    for path in paths:
+        path.write_bytes(path.name.encode() * 1000)
+    assert content_hashes(paths) == [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+    assert content_hashes([]) == []
