@@ -25,7 +25,7 @@ import torch
 
 from benchmarks.anonymous import AnonymousPeak, anonymous_bytes
 from benchmarks.environment import Tools, install_peer, machine
-from benchmarks.gemma_weights import CASES, GemmaCase, write_case
+from benchmarks.gemma_weights import CASES, GemmaCase, read_prompt, write_case
 from circuits import attribute, prune
 from replacement_model import ReplacementModel
 
@@ -127,7 +127,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--memory", default="4GiB", help="the trace's memory budget")
     parser.add_argument("--peer", action="store_true", help="circuit-tracer too, on a case without skips, in float32")
-    parser.add_argument("--work", type=Path, help="where the weights are written (a temporary folder)")
+    parser.add_argument("--weights", type=Path, help="folder for the weights: kept, and used if they are there")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -138,11 +138,12 @@ def main() -> None:
     dtype = "float32" if arguments.peer else arguments.dtype
     settings = {"memory": arguments.memory, "device": arguments.device, "dtype": dtype}
     facts = {"case": arguments.case, **asdict(case), "settings": settings, "machine": machine()}
-    with tempfile.TemporaryDirectory(prefix="orrery-bench-", dir=arguments.work) as work:
-        prompt = write_case(case, Path(work))
-        facts["own"] = measure_case(Path(work), prompt, case, **settings)
+    with tempfile.TemporaryDirectory(prefix="orrery-bench-") as temporary:
+        folder = arguments.weights or Path(temporary)
+        prompt = read_prompt(folder) or write_case(case, folder)
+        facts["own"] = measure_case(folder, prompt, case, **settings)
         if arguments.peer:
-            facts["peer"] = measure_peer(Path(work), prompt, case, Tools(len(os.sched_getaffinity(0))))
+            facts["peer"] = measure_peer(folder, prompt, case, Tools(len(os.sched_getaffinity(0))))
     arguments.out.mkdir(parents=True, exist_ok=True)
     path = arguments.out / f"gemma_scope_2_{arguments.case}.json"
     path.write_text(json.dumps(facts, indent=1) + "\n")

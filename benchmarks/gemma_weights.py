@@ -13,9 +13,10 @@ from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
 from benchmarks.weights import BOS, write_tokenizer
 
-__all__ = ["CASES", "GemmaCase", "write_case"]
+__all__ = ["CASES", "GemmaCase", "read_prompt", "write_case"]
 
 SEED = 0
+PROMPT_NAME = "prompt.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ def write_case(case: GemmaCase, folder: Path) -> tuple[int, ...]:
     rng = torch.Generator().manual_seed(SEED)
     model = _random_gemma(case, rng)
     prompt = (BOS, *torch.randint(10, case.d_vocab, (case.n_pos - 1,), generator=rng).tolist())
+    folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder / "model")
     write_tokenizer(case.d_vocab, folder / "model")
     clt = folder / "clt"
@@ -63,7 +65,14 @@ def write_case(case: GemmaCase, folder: Path) -> tuple[int, ...]:
     for layer, inputs in enumerate(_mlp_inputs(model, prompt)):
         save_file(_clt_layer(case, layer, inputs, rng), clt / f"params_layer_{layer}.safetensors")
     (clt / "config.json").write_text(json.dumps(_clt_config(case)))
+    (folder / PROMPT_NAME).write_text(json.dumps(prompt))
     return prompt
+
+
+def read_prompt(folder: Path) -> tuple[int, ...] | None:
+    """The prompt of what `write_case` wrote into `folder`, None if it wrote nothing there."""
+    path = folder / PROMPT_NAME
+    return tuple(json.loads(path.read_text())) if path.is_file() else None
 
 
 def _random_gemma(case: GemmaCase, rng: torch.Generator) -> Gemma3ForCausalLM:
