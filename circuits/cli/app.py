@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from circuits.cli.console import quiet_libraries, say_error
+from circuits.cli.convert import convert
 from circuits.cli.export import export
 from circuits.cli.info import info
 from circuits.cli.options import debugging
@@ -53,7 +54,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (trace, prune, export, info):
+for command in (trace, prune, export, info, convert):
     app.command(name=command.__name__)(command)
 app.add_typer(pocket, name="pocket")
 

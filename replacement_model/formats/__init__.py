@@ -10,6 +10,7 @@ from replacement_model.errors import WeightsError
 from replacement_model.formats.autoencoders import load_autoencoder
 from replacement_model.formats.circuit_tracer import is_circuit_tracer, read_circuit_tracer
 from replacement_model.formats.clt_forge import is_clt_forge, read_clt_forge
+from replacement_model.formats.conversion import WRITERS, convert
 from replacement_model.formats.crosslayer import is_crosslayer, read_crosslayer
 from replacement_model.formats.draft import Draft, ReadOptions
 from replacement_model.formats.eleuther import is_eleuther, read_eleuther
@@ -19,7 +20,16 @@ from replacement_model.formats.orrery import is_orrery, read_orrery, save_transc
 from replacement_model.formats.saelens import is_saelens, read_saelens
 from replacement_model.transcoder import DecoderSite, EncoderTap, Transcoder
 
-__all__ = ["READERS", "ReadOptions", "load_autoencoder", "load_transcoder", "read_draft", "save_transcoder"]
+__all__ = [
+    "READERS",
+    "WRITERS",
+    "ReadOptions",
+    "convert",
+    "load_autoencoder",
+    "load_transcoder",
+    "read_draft",
+    "save_transcoder",
+]
 
 READERS = {
     "orrery": (is_orrery, read_orrery),

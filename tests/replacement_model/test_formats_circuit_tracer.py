@@ -14,8 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from replacement_model.errors import InputError, WeightsError
-from replacement_model.formats import load_transcoder, read_draft
-from replacement_model.formats.convert import convert
+from replacement_model.formats import convert, load_transcoder, read_draft
 from replacement_model.transcoder import ActiveFeatures, DecoderSite, EncoderTap
 
 D_MODEL, WIDTH, N_LAYERS = 6, 10, 3

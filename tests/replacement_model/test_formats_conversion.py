@@ -10,8 +10,7 @@ from conversions import check_same
 
 from replacement_model.activation import Activation
 from replacement_model.errors import InputError
-from replacement_model.formats import load_transcoder, orrery, read_draft, save_transcoder
-from replacement_model.formats.convert import convert
+from replacement_model.formats import convert, load_transcoder, orrery, read_draft, save_transcoder
 from replacement_model.formats.draft import Draft
 from replacement_model.transcoder import Transcoder
 

@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from replacement_model.errors import InputError
@@ -14,13 +15,14 @@ __all__ = ["WRITERS", "convert"]
 WRITERS = {"orrery": write_orrery, "circuit-tracer": write_circuit_tracer}
 
 
-def convert(draft: Draft, destination: str | Path, to: str = "orrery") -> tuple[Path, ...]:
+def convert(draft: Draft, destination: str | Path, to: str = "orrery", beside: Sequence[Path] = ()) -> tuple[Path, ...]:
     """Write a transcoder into a new folder; tensors that need no change are equal bit by bit.
 
     Args:
         draft: what `read_draft` gave.
         destination: a folder that does not exist yet, or is empty.
         to: a layout, one of `WRITERS`.
+        beside: files that are copied along, such as labels.
 
     Returns:
         The files that were written.
@@ -48,6 +50,8 @@ def convert(draft: Draft, destination: str | Path, to: str = "orrery") -> tuple[
         work = Path(tempfile.mkdtemp(dir=destination.parent, prefix=f".{destination.name}."))
         try:
             WRITERS[to](draft, work)
+            for path in beside:
+                shutil.copyfile(path, work / path.name)
             work.chmod(0o755)
             if destination.is_dir():
                 destination.rmdir()
