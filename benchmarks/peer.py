@@ -60,9 +60,11 @@ def reference(
     max_feature_nodes: int | None = None,
     node_threshold: float = 0.8,
     edge_threshold: float = 0.98,
+    n_ignored_pos: int = 1,
 ) -> dict[str, Any]:
     """Attributes and prunes once, and writes what golden/README.md lists."""
     tokens = torch.tensor(token_ids)
+    LOADED["model"].zero_positions = slice(0, n_ignored_pos)  # 4 for instruction-tuned Gemma 3
     graph = attribute(tokens, LOADED["model"], batch_size=batch_size, max_feature_nodes=max_feature_nodes)
     replacement_score, completeness_score = compute_graph_scores(graph)
     np.savez(

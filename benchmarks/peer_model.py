@@ -14,7 +14,11 @@ from circuit_tracer.replacement_model.replacement_model_nnsight import NNSightRe
 from circuit_tracer.replacement_model.replacement_model_transformerlens import TransformerLensReplacementModel
 from circuit_tracer.transcoder import TranscoderSet
 from circuit_tracer.transcoder.activation_functions import TopK
-from circuit_tracer.transcoder.cross_layer_transcoder import CrossLayerTranscoder, load_clt
+from circuit_tracer.transcoder.cross_layer_transcoder import (
+    CrossLayerTranscoder,
+    load_clt,
+    load_gemma_scope_2_clt,
+)
 from circuit_tracer.transcoder.single_layer_transcoder import load_transcoder_set
 from safetensors.torch import load_file
 from transformer_lens import HookedTransformerConfig, loading_from_pretrained
@@ -46,16 +50,11 @@ def load_nnsight(model_dir: Path, transcoder_dir: Path) -> NNSightReplacementMod
 
 
 def _transcoders(path: Path, dtype: torch.dtype) -> TranscoderSet | CrossLayerTranscoder:
+    common = {"device": DEVICE, "dtype": dtype, "lazy_encoder": False, "lazy_decoder": False}
+    if not (path / "config.yaml").is_file():
+        return _gemma_scope(path, {**common, "scan": "gemma-scope", "feature_output_hook": "hook_mlp_out"})
     config = yaml.safe_load((path / "config.yaml").read_text())
-    common = {
-        "feature_input_hook": config["feature_input_hook"],
-        "feature_output_hook": config["feature_output_hook"],
-        "scan": config["scan"],
-        "device": DEVICE,
-        "dtype": dtype,
-        "lazy_encoder": False,
-        "lazy_decoder": False,
-    }
+    common |= {name: config[name] for name in ("feature_input_hook", "feature_output_hook", "scan")}
     if config["model_kind"] == "cross_layer_transcoder":
         return _with_skips(load_clt(str(path), **common), path / "skips" / "skips.safetensors", dtype)
     n_layers = len(list(path.glob("layer_*.safetensors")))
@@ -65,6 +64,21 @@ def _transcoders(path: Path, dtype: torch.dtype) -> TranscoderSet | CrossLayerTr
         for transcoder in loaded:
             transcoder.activation_function = TopK(config["k"])
     return loaded
+
+
+def _gemma_scope(path: Path, common: dict[str, Any]) -> TranscoderSet | CrossLayerTranscoder:
+    """Gemma Scope's own files, for fewer than ten layers; where they read and write is known from the suite."""
+    crossing = sorted(path.glob("params_layer_*.safetensors"))
+    if crossing:
+        paths = dict(enumerate(map(str, crossing))) | {len(crossing): ""}  # its loader stops before the last one
+        return load_gemma_scope_2_clt(paths, feature_input_hook="mlp.hook_in", **common)
+    suite_1 = sorted(path.glob("layer_*/*/*/params.npz"))
+    if suite_1:
+        hooks = {"special_load_fn": "gemma-scope", "feature_input_hook": "ln2.hook_normalized"}
+        return load_transcoder_set(dict(enumerate(map(str, suite_1))), **hooks, **common)
+    suite_2 = sorted(path.glob("layer_*/params.safetensors"))
+    hooks = {"special_load_fn": "gemma-scope-2", "feature_input_hook": "mlp.hook_in"}
+    return load_transcoder_set(dict(enumerate(map(str, suite_2))), **hooks, **common)
 
 
 def _with_skips(transcoder: CrossLayerTranscoder, path: Path, dtype: torch.dtype) -> CrossLayerTranscoder:

@@ -5,20 +5,21 @@ were: in float32 it sums the scores of all edges one after the other, and its ow
 next to the threshold are kept. Edges are compared in both precisions.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from gemma_scope_files import write_gemma_scope_1, write_gemma_scope_2, write_gemma_scope_2_clt
 from random_checkpoints import BOS, D_VOCAB, EOS, PAD, Checkpoint, write_checkpoint
 from reference_graphs import assert_circuit_equal, assert_edges_equal, assert_graph_equal, load_reference
 from safetensors.torch import load_file
 
 from benchmarks.environment import Tools, peer_is_installed
 from benchmarks.worker import Worker
-from circuits import attribute, prune
+from circuits import Graph, attribute, prune
 from replacement_model import ReplacementModel
 
 pytestmark = [
@@ -39,17 +40,33 @@ LLAMA3_ROPE = {
 
 @dataclass(frozen=True)
 class Case:
-    """A checkpoint and a prompt of `n_pos` random tokens after `first`; at most `max_feature_nodes` features."""
+    """A checkpoint and a prompt of `n_pos` tokens, random after `first`; at most `max_feature_nodes` features.
+
+    `rewrite` puts the transcoder into another layout, from which both read it.
+    """
 
     checkpoint: Checkpoint
     n_pos: int = 9
     first: tuple[int, ...] = (BOS,)
     max_feature_nodes: int | None = None
+    n_ignored_pos: int = 1
+    rewrite: Callable[[Path, Path], None] | None = None
 
     @property
     def token_ids(self) -> list[int]:
         rest = np.random.default_rng(self.checkpoint.seed).integers(4, D_VOCAB, self.n_pos - len(self.first))
         return [*self.first, *rest.tolist()]
+
+    def write(self, folder: Path) -> None:
+        write_checkpoint(self.checkpoint, self.token_ids, folder)
+        if self.rewrite is not None:
+            (folder / "transcoder").rename(folder / "source")
+            self.rewrite(folder / "source", folder / "transcoder")
+
+    def graph(self, folder: Path, dtype: torch.dtype) -> Graph:
+        model = load(folder, dtype)
+        prompt = model.read_prompt(self.token_ids, n_ignored_pos=self.n_ignored_pos)
+        return attribute(model, prompt, max_feature_nodes=self.max_feature_nodes)
 
 
 GEMMA_2 = {
@@ -70,7 +87,20 @@ GEMMA_2 = {
         )
     ),
 }
+GEMMA_SCOPE = {
+    "Gemma Scope 1": Case(Checkpoint("gemma2", False, "jumprelu", NORMALIZED, seed=21), rewrite=write_gemma_scope_1),
+    "Gemma Scope 2, per layer": Case(
+        Checkpoint("gemma3_text", False, "jumprelu", MLP_IN, skip=True, seed=22), rewrite=write_gemma_scope_2
+    ),
+    "Gemma Scope 2, cross-layer": Case(
+        Checkpoint("gemma3_text", True, "jumprelu", MLP_IN, skip=True, config={"num_hidden_layers": 4}, seed=23),
+        rewrite=write_gemma_scope_2_clt,
+    ),
+}
 GEMMA_3 = {
+    "gemma3 clt relu skip, four positions ignored": Case(
+        Checkpoint("gemma3_text", True, "relu", RESID_MID, skip=True, seed=20), n_pos=12, n_ignored_pos=4
+    ),
     "gemma3 clt jumprelu skip": Case(Checkpoint("gemma3_text", True, "jumprelu", MLP_IN, skip=True, seed=4), n_pos=14),
     "gemma3 plt relu before the post-norm, scaled RoPE": Case(
         Checkpoint(
@@ -138,7 +168,7 @@ GPT_2 = {
         Checkpoint("gpt2", True, "relu", MLP_IN, skip=True, seed=16), n_pos=16, max_feature_nodes=300
     ),
 }
-CASES = {**GEMMA_2, **GEMMA_3, **LLAMA, **QWEN_3, **GPT_2}
+CASES = {**GEMMA_2, **GEMMA_3, **GEMMA_SCOPE, **LLAMA, **QWEN_3, **GPT_2}
 # For its other back-end only: experts, and attention whose pattern sums to less than one.
 GPT_OSS = {
     "gpt-oss clt relu": Case(Checkpoint("gpt_oss", True, "relu", RESID_MID, seed=17), n_pos=12),
@@ -176,18 +206,17 @@ def load(folder: Path, dtype: torch.dtype) -> ReplacementModel:
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_graphs_and_circuits_are_circuit_tracers(peer: Worker, case: Case, tmp_path: Path) -> None:
-    write_checkpoint(case.checkpoint, case.token_ids, tmp_path)
+    case.write(tmp_path)
     found = {}
     for dtype in ("float32", "float64"):
         peer.call("load_model", model=str(tmp_path / "model"), transcoder=str(tmp_path / "transcoder"), dtype=dtype)
         path = tmp_path / f"{dtype}.npz"
-        settings = {"token_ids": case.token_ids, "max_feature_nodes": case.max_feature_nodes}
+        settings = {name: getattr(case, name) for name in ("token_ids", "max_feature_nodes", "n_ignored_pos")}
         peer.call("reference", save_to=str(path), **settings)
         found[dtype] = load_reference(path)
 
     for dtype, reference in found.items():
-        model = load(tmp_path, getattr(torch, dtype))
-        graph = attribute(model, case.token_ids, max_feature_nodes=case.max_feature_nodes)
+        graph = case.graph(tmp_path, getattr(torch, dtype))
         assert_graph_equal(graph, reference)
         assert_circuit_equal(prune(graph, node_threshold=0.8, edge_threshold=0.98), found["float64"])
     features = found["float64"]["active_features"][found["float64"]["selected_features"]]
@@ -197,12 +226,12 @@ def test_graphs_and_circuits_are_circuit_tracers(peer: Worker, case: Case, tmp_p
 @pytest.mark.parametrize("name", NNSIGHT_CASES)
 def test_edges_are_those_of_its_other_back_end(peer: Worker, name: str, tmp_path: Path) -> None:
     case = {**CASES, **GPT_OSS}[name]
-    write_checkpoint(case.checkpoint, case.token_ids, tmp_path)
+    case.write(tmp_path)
     peer.call("load_model_in_nnsight", model=str(tmp_path / "model"), transcoder=str(tmp_path / "transcoder"))
     path = tmp_path / "found.npz"
-    peer.call("reference", save_to=str(path), token_ids=case.token_ids)
+    peer.call("reference", save_to=str(path), token_ids=case.token_ids, max_feature_nodes=case.max_feature_nodes)
     reference = load_reference(path)
     if case.checkpoint.architecture == "gemma3_text":
         # It takes Gemma 3's token vectors before the embedding's scale (golden/README.md, "Where it is wrong").
         reference["edges"][:, -case.n_pos :] *= case.checkpoint.config.get("hidden_size", 48) ** 0.5
-    assert_graph_equal(attribute(load(tmp_path, torch.float32), case.token_ids), reference)
+    assert_graph_equal(case.graph(tmp_path, torch.float32), reference)
