@@ -17,6 +17,7 @@ from replacement_model.errors import MissingDependencyError, UnsupportedModelErr
 
 __all__ = ["load_config", "load_empty_model", "load_host_model", "load_tokenizer"]
 
+LOADING_ERRORS = (ImportError, OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError)
 TOKENIZER_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError)
 
 
@@ -28,7 +29,7 @@ def load_host_model(
     Raises:
         MissingDependencyError: `device_map` needs accelerate.
         WeightsError: files are missing, damaged, not of the config's shapes, or hold tensors that fit nowhere.
-        UnsupportedModelError: transformers does not know the architecture.
+        UnsupportedModelError: transformers does not know the architecture, or has no reader of a quantised one.
     """
     if not (folder / "config.json").is_file():
         raise WeightsError(f"{folder} has no config.json; expected a Hugging Face checkpoint")
@@ -37,7 +38,7 @@ def load_host_model(
     if not any(folder.glob("*.safetensors")):
         raise WeightsError(f"{folder} has no safetensors file; expected a Hugging Face checkpoint in that format")
     try:
-        with _quiet_transformers():
+        with _quiet_transformers(), _QuantisedRefusal(folder):
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 folder,
                 dtype=dtype or "auto",
@@ -108,6 +109,27 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase | None:
         return None
     with _TokenizerRefusal(folder), _quiet_transformers():
         return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+class _QuantisedRefusal:
+    """Says of a quantised checkpoint that it is one, where transformers cannot load it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if not isinstance(error, LOADING_ERRORS):
+            return
+        settings = load_config(self._folder).to_dict().get("quantization_config")
+        if settings is not None:
+            method = settings.get("quant_method", "unknown method")
+            raise UnsupportedModelError(
+                f"{self._folder} is quantised ({getattr(method, 'value', method)}), and transformers cannot load it "
+                f"here ({_first_line(error)}); use a checkpoint that is not, or install what it asks for"
+            ) from error
 
 
 class _TokenizerRefusal:

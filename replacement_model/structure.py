@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from replacement_model.capture import capture, working_dtype
 from replacement_model.errors import CaptureError, NoAdapterError, UnsupportedModelError
-from replacement_model.host import Block, Host, NoNorm, Norm, adapt
+from replacement_model.host import Block, Host, NoNorm, Norm, adapt, place
 from replacement_model.probe import Call, Probe, probe, same
 from replacement_model.projections import close, find_projections
 
@@ -56,7 +56,7 @@ def host_by_structure(model: nn.Module, reason: str) -> Host:
     """
     try:
         search = _Search.of(model)
-        host = search.host()
+        host = place(search.host())
     except _NotFoundError as error:
         raise UnsupportedModelError(f"{reason}. A search by structure found {error}; {HELP}") from error
     softcap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from replacement_model.errors import NoAdapterError
+from replacement_model.errors import NoAdapterError, UnsupportedModelError
 from replacement_model.host.gemma import gemma_host, gemma_multimodal_host
 from replacement_model.host.gpt2 import gpt2_host
 from replacement_model.host.gpt_neox import gpt_neox_host
@@ -13,8 +13,9 @@ from replacement_model.host.mixture import mixture_host
 from replacement_model.host.olmo2 import olmo2_host
 from replacement_model.host.phi3 import phi3_host
 from replacement_model.host.pieces import Block, Host, NoNorm, Norm
+from replacement_model.host.placement import place, quantisation
 
-__all__ = ["ADAPTERS", "Block", "Host", "NoNorm", "Norm", "adapt"]
+__all__ = ["ADAPTERS", "Block", "Host", "NoNorm", "Norm", "adapt", "place"]
 
 ADAPTERS: dict[str, Callable[[nn.Module], Host]] = {
     "GPT2LMHeadModel": gpt2_host,
@@ -39,15 +40,21 @@ def adapt(model: nn.Module) -> Host:
 
     Raises:
         NoAdapterError: no adapter for its class, or the model is not laid out as its adapter expects.
-        UnsupportedModelError: a config attribute that the adapter does not know.
+        UnsupportedModelError: a config attribute that the adapter does not know, or weights that cannot be read.
     """
     name = type(model).__name__
     if name not in ADAPTERS:
         known = ", ".join(sorted(ADAPTERS))
         raise NoAdapterError(f"no host adapter for {name}; there are adapters for {known} (docs/host-adapters.md)")
     try:
-        return ADAPTERS[name](model)
+        return place(ADAPTERS[name](model))
     except AttributeError as error:
+        method = quantisation(model)
+        if method is not None:
+            raise UnsupportedModelError(
+                f"{name} is quantised ({method}), and not in a way that leaves its weights to be read ({error}); use a "
+                "checkpoint whose attention, norms and embeddings are in bfloat16 or better"
+            ) from error
         raise NoAdapterError(
             f"{name} is not laid out as its adapter expects ({error}); this transformers release may have changed it"
         ) from error

@@ -26,6 +26,7 @@ DECODER_CONFIG = names(
 # Set by transformers or by tools that save checkpoints; no effect on the forward pass of a decoder in evaluation mode.
 BOOKKEEPING = names(
     "_attn_implementation _attn_implementation_autoset _commit_hash _experts_implementation _name_or_path "
+    "_pre_quantization_dtype quantization_config "  # whether the weights can be read is looked at by `place`
     "attn_implementation auto_map cross_attention_hidden_size decoder_start_token_id dtype finetuning_task "
     "forced_bos_token_id forced_eos_token_id is_decoder n_ctx prefix pruned_heads sep_token_id task_specific_params "
     "tf_legacy_loss tokenizer_class torch_dtype torchscript unsloth_fixed unsloth_version use_bfloat16"

@@ -4,7 +4,9 @@ from contextlib import AbstractContextManager, contextmanager
 import pytest
 import torch
 from torch import nn
+from transformers import PretrainedConfig
 
+from replacement_model.capture import capture
 from replacement_model.contexts import eager_attention, evaluation_mode, native_norms
 from replacement_model.host import adapt
 
@@ -40,6 +42,39 @@ def test_eager_attention_gives_the_pattern_and_goes(make_model: Make) -> None:
     with interrupted(eager_attention(model)):
         assert model.config._attn_implementation == "eager"
     assert model.config._attn_implementation == "sdpa"
+
+
+def test_every_config_of_a_composed_model_gets_its_attention_back(make_model: Make) -> None:
+    model = make_model("gemma3_multimodal")
+    text, vision = model.config.text_config, model.config.vision_config
+    model.config._attn_implementation = "sdpa"
+    text._attn_implementation, vision._attn_implementation = "flex_attention", "eager"
+    with interrupted(eager_attention(model)):
+        assert {config._attn_implementation for config in (model.config, text, vision)} == {"eager"}
+    found = [config._attn_implementation for config in (model.config, text, vision)]
+    assert found == ["sdpa", "flex_attention", "eager"]
+
+
+@pytest.mark.skipif(not hasattr(PretrainedConfig(), "_experts_implementation"), reason="runs with transformers 5")
+@pytest.mark.parametrize("name", ["gpt_oss", "mixtral", "qwen3_moe"])
+def test_experts_that_know_no_float64_are_replaced_and_put_back(make_model: Make, name: str) -> None:
+    model = make_model(name, torch.float64)
+    model.set_experts_implementation("grouped_mm")
+    with pytest.raises(RuntimeError, match="got Double"):
+        model(torch.tensor([[1, 2]]))
+    capture(adapt(model), torch.tensor([1, 2, 3]), (2,))
+    assert model.config._experts_implementation == "grouped_mm"
+
+
+@pytest.mark.parametrize("implementation", ["sdpa", "flex_attention"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_another_attention_gives_the_same_capture(make_model: Make, implementation: str, dtype: torch.dtype) -> None:
+    model, ids = make_model("qwen3", dtype), torch.tensor([1, 2, 3])
+    model.config._attn_implementation = implementation
+    eager = make_model("qwen3", dtype, attn_implementation="eager")
+    found, expected = capture(adapt(model), ids, (2,)), capture(adapt(eager), ids, (2,))
+    assert torch.equal(found.logits, expected.logits)
+    assert model.config._attn_implementation == implementation
 
 
 def test_native_norms_compute_in_float64_and_go(make_model: Make, architecture: str) -> None:

@@ -111,13 +111,6 @@ def test_cross_attention_is_refused(make_model: Make) -> None:
         adapt(make_model("gpt2", add_cross_attention=True))
 
 
-def test_a_quantised_model_is_refused(make_model: Make) -> None:
-    model = make_model("llama")
-    model.config.quantization_config = {"bits": 4}
-    with pytest.raises(UnsupportedModelError, match="quantization_config"):
-        adapt(model)
-
-
 def test_known_attributes_pass() -> None:
     check_config(PretrainedConfig(sliding_window=3), DECODER_CONFIG)
     with pytest.raises(UnsupportedModelError, match="sliding_window"):

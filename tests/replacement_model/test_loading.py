@@ -144,3 +144,26 @@ def test_what_a_tokenizer_raises_that_may_mean_anything_passes(
     monkeypatch.setattr("replacement_model.loading.AutoTokenizer.from_pretrained", fail(Exception("untagged enum")))
     with pytest.raises(WeightsError, match=r"the tokenizer cannot be loaded \(untagged enum\)"):
         load_tokenizer(checkpoint)
+
+
+@pytest.mark.parametrize("method", ["bitsandbytes", "gptq", "compressed-tensors", "one_of_tomorrow"])
+def test_a_quantised_checkpoint_without_its_package_is_refused_with_its_method(checkpoint: Path, method: str) -> None:
+    edit_config(checkpoint, quantization_config={"quant_method": method, "bits": 4, "load_in_4bit": True})
+    with pytest.raises(
+        UnsupportedModelError, match=rf"is quantised \({method}\), and transformers cannot load it "
+    ):
+        load_host_model(checkpoint, None)
+
+
+def test_multimodal_checkpoints_as_they_are_published(tmp_path: Path, make_model: Make) -> None:
+    before = make_model("gemma3_multimodal")
+    before.save_pretrained(tmp_path)
+    path, moved = tmp_path / "model.safetensors", {}
+    for name, tensor in load_file(path).items():
+        text = name.removeprefix("model.").removeprefix("language_model.").removeprefix("model.")
+        moved[f"language_model.model.{text}" if "language_model" in name else name.removeprefix("model.")] = tensor
+    assert "language_model.model.embed_tokens.weight" in moved
+    save_file(moved, path, metadata={"format": "pt"})
+    after = load_host_model(tmp_path, None)
+    with torch.no_grad():
+        assert torch.equal(after(torch.tensor([[1, 5]])).logits, before(torch.tensor([[1, 5]])).logits)
