@@ -149,9 +149,7 @@ def test_what_a_tokenizer_raises_that_may_mean_anything_passes(
 @pytest.mark.parametrize("method", ["bitsandbytes", "gptq", "compressed-tensors", "one_of_tomorrow"])
 def test_a_quantised_checkpoint_without_its_package_is_refused_with_its_method(checkpoint: Path, method: str) -> None:
     edit_config(checkpoint, quantization_config={"quant_method": method, "bits": 4, "load_in_4bit": True})
-    with pytest.raises(
-        UnsupportedModelError, match=rf"is quantised \({method}\), and transformers cannot load it "
-    ):
+    with pytest.raises(UnsupportedModelError, match=rf"is quantised \({method}\), and transformers cannot load it "):
         load_host_model(checkpoint, None)
 
 
