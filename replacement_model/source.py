@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from replacement_model.errors import InputError
+from replacement_model.formats.layer_folders import starred_folders
 from replacement_model.hashing import content_hashes
 from replacement_model.hub import fetch_folder
 from replacement_model.pocket import MODEL_DIR, TRANSCODER_DIRS
@@ -47,7 +48,7 @@ def locate(name: str | Path | Source, patterns: tuple[str, ...]) -> Source:
     if not str(name):
         raise InputError("no name was given; name a folder or a repository, or try 'pocket'")
     path = Path(name)
-    if path.is_dir() or ("*" in path.name and any(path.parent.glob(path.name))):
+    if path.is_dir() or ("*" in str(path) and starred_folders(path.absolute())):
         return Source(str(name), path.resolve())
     where = HubName.parse(str(name))
     root = fetch_folder(where, patterns)

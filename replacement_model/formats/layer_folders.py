@@ -6,7 +6,7 @@ from pathlib import Path
 
 from replacement_model.errors import InputError, WeightsError
 
-__all__ = ["choose_layers", "holders", "layer_in_path", "parts_below"]
+__all__ = ["choose_layers", "holders", "layer_in_path", "starred_folders"]
 
 DEPTH = 3  # of `layer_3/width_16k/average_l0_76`
 LAYER = re.compile(r"(?:^|[^a-z])(?:layers?|h|blocks?)[._](\d+)(?!\d)")
@@ -16,7 +16,7 @@ AVERAGE_L0 = re.compile(r"average_l0_(\d+)")
 def holders(folder: Path, name: str) -> list[Path]:
     """The folders that hold a file `name`: `folder` itself, else those below it; its parts may hold `*`."""
     found: list[Path] = []
-    for root in _roots(folder):
+    for root in starred_folders(folder):
         if (root / name).is_file():
             found.append(root)
         else:
@@ -24,7 +24,8 @@ def holders(folder: Path, name: str) -> list[Path]:
     return sorted(found)
 
 
-def _roots(folder: Path) -> list[Path]:
+def starred_folders(folder: Path) -> list[Path]:
+    """The folders that a path means whose parts may hold `*`; a path without is its own only one."""
     parts = folder.parts
     first = next((index for index, part in enumerate(parts) if "*" in part), None)
     return [folder] if first is None else sorted(Path(*parts[:first]).glob("/".join(parts[first:])))
@@ -41,11 +42,6 @@ def layer_in_path(path: Path) -> int:
         if len(numbers) == 1:
             return int(numbers[0])
     raise WeightsError(f"{path}: expected a folder named after its layer, such as layer_5 or layers.5.mlp")
-
-
-def parts_below(path: Path) -> tuple[str, ...]:
-    """A folder's name without what says the layer: equal for the same transcoder of every layer."""
-    return tuple(LAYER.sub("", part).strip("_") for part in path.parts)
 
 
 def choose_layers(folders: Iterable[tuple[int, Path]], l0: int | None, where: Path) -> dict[int, Path]:

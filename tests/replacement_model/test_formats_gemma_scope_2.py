@@ -13,6 +13,7 @@ from torch import Tensor
 
 from replacement_model.errors import InputError, WeightsError
 from replacement_model.formats import load_transcoder
+from replacement_model.model import ReplacementModel
 from replacement_model.transcoder import DecoderSite, EncoderTap
 
 D_MODEL, WIDTH, N_LAYERS = 6, 10, 3
@@ -330,3 +331,33 @@ def test_conversions(tmp_path: Path, affine: bool, model_name: str) -> None:
     check_conversions(write_set(tmp_path / "source", affine=affine, model_name=model_name), tmp_path / "plt", to=to)
     to = ("orrery",) if affine else ("orrery", "circuit-tracer")
     check_conversions(write_clt(tmp_path / "source", clt_files(affine), model_name=model_name), tmp_path / "clt", to=to)
+
+
+def test_a_set_that_lacks_layers_explains_a_model(tmp_path: Path, checkpoint: Path) -> None:
+    """The number of layers is the model's; a layer without a transcoder has its whole output as error."""
+    model = ReplacementModel.from_pretrained(checkpoint, _wide_set(tmp_path, layers=(0, 2)))
+    assert model.transcoder.missing_layers == (1, 3)
+    captured = model.capture(model.read_prompt("the capital of Texas is"))
+    found = model.decompose(captured, n_ignored_pos=1)
+    assert set(found.features[:, 0].tolist()) == {0, 2}
+    outputs = captured.at_site(DecoderSite.POST_NORM)
+    for layer in (1, 3):
+        torch.testing.assert_close(found.errors[layer, 1:], outputs[layer, 1:])
+        assert found.fvu[layer] != found.fvu[layer]  # not a number: nothing is explained
+    for layer in (0, 2):
+        x = captured.frozen.blocks[layer].tap(captured.resid_mid[layer], EncoderTap.MLP_IN)[1:]
+        p = load_file(tmp_path / "transcoder_all" / f"layer_{layer}_width_16k_l0_small" / "params.safetensors")
+        explained = acts_of(p, x) @ p["w_dec"] + p["b_dec"] + x @ p["affine_skip_connection"]
+        torch.testing.assert_close(found.errors[layer, 1:], outputs[layer, 1:] - explained, rtol=1e-4, atol=1e-4)
+
+
+def _wide_set(root: Path, layers: tuple[int, ...]) -> Path:
+    """Of the tiny model's d_model."""
+    generator = torch.Generator().manual_seed(4)
+    for layer in layers:
+        folder = write_layer(root / "transcoder_all" / f"layer_{layer}_width_16k_l0_small", layer, affine=True, width=30)
+        shapes = {"w_enc": (24, 30), "w_dec": (30, 24), "b_enc": (30,), "b_dec": (24,), "threshold": (30,)}
+        shapes["affine_skip_connection"] = (24, 24)
+        tensors = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+        save_file(tensors, folder / "params.safetensors")
+    return root / "transcoder_all"

@@ -48,6 +48,8 @@ def test_a_local_set_with_a_folder_a_layer(tmp_path: Path) -> None:
     for layer in range(2):
         (tmp_path / f"layer_{layer}_width_16k").mkdir()
     assert locate(tmp_path / "layer_*_width_16k", ("*.json",)).folder == tmp_path / "layer_*_width_16k"
+    (tmp_path / "layer_3" / "width_65k").mkdir(parents=True)
+    assert locate(tmp_path / "layer_*" / "width_65k", ("*.npz",)).folder == tmp_path / "layer_*" / "width_65k"
 
 
 def test_a_source_is_located_already(tmp_path: Path) -> None:
