@@ -355,7 +355,9 @@ def _wide_set(root: Path, layers: tuple[int, ...]) -> Path:
     """Of the tiny model's d_model."""
     generator = torch.Generator().manual_seed(4)
     for layer in layers:
-        folder = write_layer(root / "transcoder_all" / f"layer_{layer}_width_16k_l0_small", layer, affine=True, width=30)
+        folder = write_layer(
+            root / "transcoder_all" / f"layer_{layer}_width_16k_l0_small", layer, affine=True, width=30
+        )
         shapes = {"w_enc": (24, 30), "w_dec": (30, 24), "b_enc": (30,), "b_dec": (24,), "threshold": (30,)}
         shapes["affine_skip_connection"] = (24, 24)
         tensors = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
