@@ -29,6 +29,8 @@ from replacement_model.prompt import Prompt, PromptLike
 __all__ = ["attribute"]
 
 RECORDED_PACKAGES = ("orrery-circuits", "torch", "transformers", "numpy", "numba", "safetensors")
+# Features attributed together where all of them are and nothing has to be ranked.
+UNRANKED_AT_ONCE = 4096
 # The largest residual of the books that is rounding; beyond it the graph is wrong and is not returned.
 MAX_RESIDUAL = {torch.float32: 1e-5, torch.float64: 1e-9}
 
@@ -127,9 +129,11 @@ class _Trace:
         _attribute_rows(store, sweep, *batch)
         while store.n_features < self.n_features:
             self._report(progress, store)
-            left = self.n_features - store.n_features
-            count = min(update_interval, left) if self.n_features < n_active else left
-            chosen = store.most_influential(count) if self.n_features < n_active else np.arange(n_active)
+            first, left = store.n_features, self.n_features - store.n_features
+            if self.n_features < n_active:
+                chosen = store.most_influential(min(update_interval, left))
+            else:
+                chosen = np.arange(first, first + min(UNRANKED_AT_ONCE, left))
             _attribute_rows(store, sweep, *self._feature_batch(chosen))
         self._report(progress, store)
         return store
@@ -149,8 +153,11 @@ class _Trace:
         capture, transcoder, parts = self.capture, self.model.transcoder, self.parts
         n_active, itemsize = len(features), capture.embed.element_size()
         n_values, n_edges = RowStore.sizes(self.targets, features, cone, self.n_rows)
+        blocks = capture.frozen.blocks
+        calls = [block.attention for block in blocks if not isinstance(block.attention, Tensor)]
+        held = tensor_bytes(capture, parts, *blocks, *calls) + Writes.n_bytes(capture, transcoder, parts)
         return MemoryNeeds(
-            held=tensor_bytes(capture, parts, *capture.frozen.blocks) + Writes.n_bytes(capture, transcoder, parts),
+            held=held,
             store=n_values * itemsize,
             result=n_edges * (itemsize + 4),
             decoder_rows=Writes.n_row_bytes(transcoder, parts),

@@ -1,7 +1,7 @@
 """A memory budget in bytes, not a batch size to guess: what a trace holds, and how large its batches may be."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 
 from torch import Tensor
@@ -16,6 +16,8 @@ UNITS = BINARY_UNITS | {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10*
 MAX_BATCH_SIZE = 128
 # Smaller batches are noticeably slower; rather than that, rows wait in a file.
 GOOD_BATCH_SIZE = 32
+# What the allocator keeps of freed blocks (glibc: below 32 MiB), and everything small.
+RESERVE = 40 * UNITS["MiB"]
 # Reading patterns and decoder rows again costs little, so they are held only where they are small.
 PATTERNS_SHARE = 8
 DECODER_ROWS_SHARE = 64
@@ -75,8 +77,16 @@ def keeps_patterns(budget: int, n_patterns: int, n_pos: int, itemsize: int) -> b
 def tensor_bytes(*records: object) -> int:
     """Bytes of the tensors that are fields of dataclasses; memory that several share is counted once."""
     values = [getattr(record, field.name) for record in records for field in fields(record)]  # type: ignore[arg-type]
-    storages = [value.untyped_storage() for value in values if isinstance(value, Tensor)]
+    storages = [tensor.untyped_storage() for tensor in _tensors(values)]
     return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
+
+
+def _tensors(value: object) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (list, tuple, dict)):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _tensors(part)
 
 
 def plan_memory(budget: int, needs: MemoryNeeds) -> MemoryPlan:
@@ -87,10 +97,10 @@ def plan_memory(budget: int, needs: MemoryNeeds) -> MemoryPlan:
     Raises:
         InputError: not even one target at a time fits.
     """
-    left = budget - needs.held
+    left = budget - RESERVE - needs.held
     least = max(needs.buffers(1), needs.result)
     if left < least:
-        needed, given = (needs.held + least) / UNITS["MiB"], budget / UNITS["MiB"]
+        needed, given = (RESERVE + needs.held + least) / UNITS["MiB"], budget / UNITS["MiB"]
         raise InputError(
             f"this graph needs at least {needed:.0f} MiB, the memory budget is {given:.0f} MiB; "
             "shorten the prompt, lower max_feature_nodes, or raise the budget"

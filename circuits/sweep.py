@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from circuits.folding import FoldedLayer, fold
-from circuits.writes import RowPart, Writes
+from circuits.writes import PART_BYTES, RowPart, Writes
 from replacement_model.capture import Capture
 from replacement_model.transcoder import Transcoder
 
@@ -26,7 +26,11 @@ __all__ = ["RowBlock", "SourceRows", "Sweep", "mlp_depth", "n_layers_below", "re
 
 Depth = TypeVar("Depth", int, Tensor)
 # Larger groups waste more work on positions that only their latest target needs, smaller ones make smaller products.
-GROUP_SIZE = 32
+GROUP_SIZE = 16
+# Source positions whose destinations are contracted at once: nothing is read from earlier destinations.
+MIX_POSITIONS = 128
+# As many tensors of the size of a pattern exist while the host computes one again.
+PATTERNS_AT_ONCE = 5
 
 
 def resid_mid_depth(layer: Depth) -> Depth:
@@ -136,11 +140,11 @@ class Sweep:
 
     @staticmethod
     def n_bytes(capture: Capture, transcoder: Transcoder, n_active: int, batch_size: int) -> int:
-        """Bytes of buffers for batches of this size."""
+        """Bytes of buffers for batches of this size, and of one folded layer."""
         sizes, n_layers = _BufferSizes.of(capture, transcoder), capture.frozen.host.n_layers
         per_target = sizes.grad + n_active + (n_layers + 1) * capture.n_pos
         in_group = sizes.heads + sizes.values + sizes.skipped
-        n = batch_size * per_target + min(batch_size, GROUP_SIZE) * in_group
+        n = batch_size * per_target + min(batch_size, GROUP_SIZE) * in_group + sizes.folded
         return n * capture.embed.element_size()
 
     def rows(self, targets: SourceRows) -> Iterator[RowBlock]:
@@ -195,7 +199,7 @@ class Sweep:
         for group in groups:
             n = group.passing(layer)
             grad, rows = group.grad[:n], group.rows
-            torch.linalg.vecdot(grad, writes.errors[: grad.shape[1]], out=rows.errors[:n, layer])
+            _put_by_pos(rows.errors[:n, layer], grad, writes.errors)
             _add_total(rows.constant[:n], grad, writes.constants)
             _add_total(rows.rounding[:n], grad, writes.rounding)
             if not folded.parallel:
@@ -218,8 +222,7 @@ class Sweep:
             self._add_attention(grad, heads, folded)
 
     def _reach_embeddings(self, group: _Group) -> None:
-        n_pos = group.grad.shape[1]
-        group.rows.tokens[:, :n_pos] = torch.linalg.vecdot(group.grad, self._capture.embed[:n_pos])
+        _put_by_pos(group.rows.tokens, group.grad, self._capture.embed)
         _add_total(group.rows.constant, group.grad, self._capture.pos_embed)
 
     def _add_skip(self, grad: Float[Tensor, "n n_pos d_model"], layer: FoldedLayer) -> None:
@@ -256,33 +259,49 @@ class Sweep:
         (n, n_pos, d_model), (n_groups, group) = grad.shape, layer.mix.shape[:2]
         per_group = heads.view(n_groups, group, -1, n_pos)  # [n_kv_heads, group, d_head * n, n_pos]
         values = self._values[: layer.W_V.shape[0] * n * n_pos].view(n_groups, -1, n_pos)
-        mix = layer.mix[:, :, :n_pos, :n_pos]
-        torch.bmm(per_group[:, 0], mix[:, 0], out=values)
-        for head in range(1, group):
-            values.baddbmm_(per_group[:, head], mix[:, head])
+        for start in range(0, n_pos, MIX_POSITIONS):
+            sources, later = slice(start, min(start + MIX_POSITIONS, n_pos)), slice(start, n_pos)
+            for head in range(group):
+                mix = layer.mix[:, head, later, sources]
+                values[:, :, sources].baddbmm_(per_group[:, head, :, later], mix, beta=min(head, 1))
         grad.view(n * n_pos, d_model).addmm_(values.view(len(layer.W_V), -1).T, layer.W_V)
 
 
 @dataclass(frozen=True, slots=True)
 class _BufferSizes:
-    """How many numbers the buffers hold for each target."""
+    """How many numbers the buffers hold for each target, and a folded layer with what making it takes."""
 
     grad: int
     heads: int
     values: int
     skipped: int
+    folded: int
 
     @classmethod
     def of(cls, capture: Capture, transcoder: Transcoder) -> "_BufferSizes":
         n_pos, d_model = capture.embed.shape
         blocks = capture.frozen.host.blocks
         has_skip = any(layer is not None and layer.W_skip is not None for layer in transcoder.layers)
+        d_heads, d_kv = max(block.W_O.shape[1] for block in blocks), max(block.W_V.shape[0] for block in blocks)
+        n_patterns = 1 if capture.keeps_patterns else PATTERNS_AT_ONCE
         return cls(
             grad=n_pos * d_model,
-            heads=n_pos * max(block.W_O.shape[1] for block in blocks),
-            values=n_pos * max(block.W_V.shape[0] for block in blocks),
+            heads=n_pos * d_heads,
+            values=n_pos * d_kv,
             skipped=n_pos * d_model if has_skip else 0,
+            folded=n_patterns * max(block.n_heads for block in blocks) * n_pos**2
+            + 2 * d_model * (d_heads + d_kv + (d_model if has_skip else 0)),
         )
+
+
+def _put_by_pos(
+    out: Float[Tensor, "n n_pos"], grad: Float[Tensor, "n n_pos d_model"], writes: Float[Tensor, "pos d_model"]
+) -> None:
+    """Put <gradient, write> at every position into `out`; some targets at a time: torch copies them."""
+    at_once = max(1, PART_BYTES // (grad[0].numel() * grad.element_size()))
+    for first in range(0, len(grad), at_once):
+        some = slice(first, first + at_once)
+        torch.linalg.vecdot(grad[some], writes[: grad.shape[1]], out=out[some])
 
 
 def _add_total(

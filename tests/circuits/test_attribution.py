@@ -7,7 +7,7 @@ import torch
 from tiny_models import N_LAYERS, PROMPT, tiny_host, tiny_model, tiny_transcoder
 
 import circuits.attribution as attribution_module
-from circuits import Graph, attribute, save_graph
+from circuits import DirectionTarget, FeatureTarget, Graph, TokenTarget, attribute, save_graph
 from circuits.memory import MemoryPlan
 from replacement_model import InputError, ReplacementModel, Transcoder
 
@@ -100,14 +100,14 @@ def test_a_budget_too_small_says_so_and_the_smallest_that_suffices_gives_the_sam
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(attribution_module, "plan_memory", planned)
         attribute(model, PROMPT)
-        for budget in (int(100_000 * 1.1**power) for power in range(40)):
+        for budget in (int(40 * 2**20 + 100_000 * 1.1**power) for power in range(40)):
             try:
                 graph = attribute(model, PROMPT, memory_budget=budget)
             except InputError as error:
                 assert "raise the budget" in str(error)  # noqa: PT017 - which budget suffices is not known beforehand
                 continue
             break
-    assert budget > 100_000
+    assert budget > 40 * 2**20 + 100_000
     assert plans[-1] != plans[0]
     assert_same(graph, full)
 
@@ -250,3 +250,19 @@ def test_a_host_whose_mlps_are_out_of_the_way_gives_the_same_graph(offload: str)
     weights = [parameter.clone() for parameter in model.host.model.parameters()]
     assert_same(attribute(model, PROMPT, offload=offload), attribute(model, PROMPT))
     assert all(torch.equal(new, old) for new, old in zip(model.host.model.parameters(), weights, strict=True))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_after_the_capture_nothing_is_made_on_the_default_device(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
+) -> None:
+    model = tiny_model("gemma2", torch.float32, tiny_transcoder(skip=True).to(dtype=dtype))
+    prompt = model.read_prompt(PROMPT)
+    captured = model.capture(prompt)
+    parts = model.decompose(captured, 1)
+    monkeypatch.setattr(model, "capture", lambda *_: captured)
+    monkeypatch.setattr(model, "decompose", lambda *_: parts)
+    targets = [FeatureTarget(1, 7), TokenTarget(3), DirectionTarget(torch.ones(16), "ones")]
+    with torch.device("meta"):
+        graphs = [attribute(model, prompt, chosen, max_feature_nodes=10) for chosen in (None, targets)]
+    assert [len(graph.features) for graph in graphs] == [10, 10]
