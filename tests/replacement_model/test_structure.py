@@ -1,8 +1,12 @@
 """Models without an adapter: their pieces are found, or they are refused; never a wrong graph."""
 
 import logging
+import re
+import textwrap
 from collections.abc import Callable
 from dataclasses import fields
+from pathlib import Path
+from typing import Any
 
 import altered_hosts
 import pytest
@@ -72,6 +76,20 @@ def test_unknown_architectures_are_found_and_said_to_be(
     assert host.blocks[1].parallel == (name in ("Falcon", "GPTJ", "Phi"))
     assert isinstance(host.blocks[1].attn_norm, NoNorm) == (name == "Olmo3")
     assert (host.W_pos is not None) == (name == "GPTBigCode")
+
+
+def test_the_adapter_of_the_documentation_says_what_is_found_without_it(repository: Path) -> None:
+    text = (repository / "docs" / "host-adapters.md").read_text()
+    (code,) = re.findall(r"   ```python\n(.*?)\n   ```", text, flags=re.DOTALL)
+    written: dict[str, Any] = {}
+    exec(textwrap.dedent(code), written)
+    model = unknown_host("Glm4")
+    described, found = written["glm4_host"](model), find_host(model)
+    assert_equal_pieces(found, described)
+    for mine, theirs in zip(found.blocks, described.blocks, strict=True):
+        assert_equal_pieces(mine, theirs)
+    assert capture(described, IDS, (5,)).n_pos == len(IDS)
+    assert len(code.splitlines()) < 30
 
 
 @pytest.mark.parametrize(
