@@ -10,6 +10,15 @@ from .errors import (
     WeightsError,
 )
 from .formats import load_autoencoder, load_transcoder, save_transcoder
+from .interventions import (
+    Conditions,
+    Feature,
+    Intervention,
+    InterventionResult,
+    Supernode,
+    intervene,
+    observe,
+)
 from .labels import FeatureLabel
 from .model import ReplacementModel
 from .transcoder import ActiveFeatures, Transcoder, TranscoderLayer
@@ -19,17 +28,24 @@ __all__ = [
     "Autoencoder",
     "BooksError",
     "CaptureError",
+    "Conditions",
+    "Feature",
     "FeatureLabel",
     "GraphFileError",
     "InputError",
+    "Intervention",
+    "InterventionResult",
     "MissingDependencyError",
     "OrreryError",
     "ReplacementModel",
+    "Supernode",
     "Transcoder",
     "TranscoderLayer",
     "UnsupportedModelError",
     "WeightsError",
+    "intervene",
     "load_autoencoder",
     "load_transcoder",
+    "observe",
     "save_transcoder",
 ]

@@ -48,9 +48,13 @@ class FrozenBlock:
 
     def attn_out(self, resid_pre: Float[Tensor, "pos d_model"], bias: bool = True) -> Float[Tensor, "pos d_model"]:
         """Output of the attention module, before any post-norm."""
-        block, dtype = self.block, resid_pre.dtype
-        norm = block.attn_norm.affine if bias else block.attn_norm.linear
-        values = norm(resid_pre, self.attn_scale) @ block.W_V.to(dtype).T  # [pos, n_kv_heads * d_head]
+        norm = self.block.attn_norm.affine if bias else self.block.attn_norm.linear
+        return self.mix(norm(resid_pre, self.attn_scale), bias)
+
+    def mix(self, normed: Float[Tensor, "pos d_model"], bias: bool = True) -> Float[Tensor, "pos d_model"]:
+        """Output of the attention module from what it reads."""
+        block, dtype = self.block, normed.dtype
+        values = normed @ block.W_V.to(dtype).T  # [pos, n_kv_heads * d_head]
         if bias and block.b_V is not None:
             values = values + block.b_V.to(dtype)
         values = values.unflatten(-1, (block.n_kv_heads, block.d_head))
@@ -80,15 +84,19 @@ class FrozenBlock:
         return self._post(self.block.mlp_post_norm, self.mlp_post_scale[positions], out, bias)
 
     def tap(
-        self, resid_mid: Float[Tensor, "pos d_model"], tap: EncoderTap, bias: bool = True
-    ) -> Float[Tensor, "pos d_model"]:
-        """The residual stream as the encoder reads it."""
-        norm = self.block.mlp_norm
+        self,
+        resid_mid: Float[Tensor, "n d_model"],
+        tap: EncoderTap,
+        bias: bool = True,
+        scale: Float[Tensor, "n 1"] | None = None,
+    ) -> Float[Tensor, "n d_model"]:
+        """The residual stream as the encoder reads it; `scale` takes the place of the frozen one."""
+        norm, scale = self.block.mlp_norm, self.mlp_scale if scale is None else scale
         if tap is EncoderTap.RESID_MID:
             return resid_mid
         if tap is EncoderTap.NORMALIZED:
-            return norm.centre(resid_mid) * self.mlp_scale
-        return norm.affine(resid_mid, self.mlp_scale) if bias else norm.linear(resid_mid, self.mlp_scale)
+            return norm.centre(resid_mid) * scale
+        return norm.affine(resid_mid, scale) if bias else norm.linear(resid_mid, scale)
 
     @staticmethod
     def _post(
@@ -107,12 +115,22 @@ class FrozenModel:
     blocks: tuple[FrozenBlock, ...]
     final_scale: Float[Tensor, "pos 1"]
 
-    def unembed(self, resid_post: Float[Tensor, "pos d_model"], positions: list[int]) -> Float[Tensor, "n d_vocab"]:
-        """Logits before any softcap at `positions`, from the last layer's residual stream."""
-        normed = self.host.final_norm.affine(resid_post[positions], self.final_scale[positions])
+    def unembed(
+        self,
+        resid_post: Float[Tensor, "pos d_model"],
+        positions: list[int],
+        bias: bool = True,
+        scale: Float[Tensor, "pos 1"] | None = None,
+    ) -> Float[Tensor, "n d_vocab"]:
+        """Logits before any softcap at `positions`, from the last layer's residual stream.
+
+        `scale` takes the place of the frozen one.
+        """
+        norm = self.host.final_norm.affine if bias else self.host.final_norm.linear
+        normed = norm(resid_post[positions], (self.final_scale if scale is None else scale)[positions])
         at_once = self.host.d_vocab if self.host.W_U.dtype == normed.dtype else UNEMBEDDED_AT_ONCE
         logits = torch.cat([normed @ rows.to(normed.dtype).T for rows in self.host.W_U.split(at_once)], dim=1)
-        return logits if self.host.b_U is None else logits + self.host.b_U.to(normed.dtype)
+        return logits + self.host.b_U.to(normed.dtype) if bias and self.host.b_U is not None else logits
 
     def run(
         self,
@@ -121,6 +139,7 @@ class FrozenModel:
         skips: tuple[Float[Tensor, "d_model d_model"] | None, ...],
         tap: EncoderTap,
         site: DecoderSite,
+        bias: bool = True,
     ) -> tuple[list[Float[Tensor, "pos d_model"]], Float[Tensor, "pos d_model"]]:
         """The affine model from given outputs at the decoder's site; only attention and skips respond.
 
@@ -130,15 +149,16 @@ class FrozenModel:
             skips: skip matrix of each layer; it reads the encoder's tap.
             tap: the encoder's tap.
             site: the decoder's site.
+            bias: False for the linear part alone: `resid` and `writes` are changes, and so is what is returned.
 
         Returns:
             `resid_mid` of every layer, and the last `resid_post`.
         """
         resid_mids = []
         for block, write, skip in zip(self.blocks, writes, skips, strict=True):
-            after_attn = resid + block.attn_write(resid)
+            after_attn = resid + block.attn_write(resid, bias)
             resid_mids.append(resid if block.block.parallel else after_attn)
             if skip is not None:
-                write = write + block.tap(resid_mids[-1], tap) @ skip.T
-            resid = after_attn + block.site_write(write, site)
+                write = write + block.tap(resid_mids[-1], tap, bias) @ skip.T
+            resid = after_attn + block.site_write(write, site, bias)
         return resid_mids, resid

@@ -268,14 +268,15 @@ class Transcoder:
             x: the model at the encoder's tap of `write_layer`, read by the skip.
         """
         out = self.b_dec[write_layer].expand_as(x).clone()
-        n_rows = max(1, PART_BYTES // (self.d_model * x.element_size()))
-        for source in self.source_layers(write_layer):
-            active = acts[source]
-            for part in torch.arange(len(active.pos), device=x.device).split(n_rows):
-                rows = self.decoder_rows(source, active.feature_idx[part], write_layer)
-                out.index_add_(0, active.pos[part], rows * active.acts[part, None])
+        self._add_features(out, acts, write_layer)
         skip = self.skip(write_layer)
         return out if skip is None else out + x @ skip.T
+
+    def written(self, acts: dict[int, ActiveFeatures], write_layer: int, n_pos: int) -> Float[Tensor, "pos d_model"]:
+        """What features (or changes of them) write at `write_layer`, alone; layers that `acts` lacks have none."""
+        out = self.b_dec.new_zeros(n_pos, self.d_model)
+        self._add_features(out, acts, write_layer)
+        return out
 
     def skip(self, layer: int) -> Float[Tensor, "d_model d_model"] | None:
         """The skip matrix of `layer`, None where there is none."""
@@ -304,6 +305,18 @@ class Transcoder:
         if weights is None:
             raise WeightsError(f"{self.name} has no transcoder for layer {layer}")
         return weights
+
+    def _add_features(
+        self, out: Float[Tensor, "pos d_model"], acts: dict[int, ActiveFeatures], write_layer: int
+    ) -> None:
+        n_rows = max(1, PART_BYTES // (self.d_model * out.element_size()))
+        for source in self.source_layers(write_layer):
+            if source not in acts:
+                continue
+            active = acts[source]
+            for part in torch.arange(len(active.pos), device=out.device).split(n_rows):
+                rows = self.decoder_rows(source, active.feature_idx[part], write_layer)
+                out.index_add_(0, active.pos[part], rows * active.acts[part, None])
 
     def _rows(self, tensor: Float[Tensor, "d_transcoder *rest"], feature_idx: Int[Tensor, "n"]) -> Tensor:
         """Rows of a tensor, read where it lies, given in the transcoder's device and dtype."""

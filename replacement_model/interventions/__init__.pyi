@@ -1,0 +1,23 @@
+from .conditions import Conditions
+from .features import Feature, Supernode
+from .intervention import Intervention
+from .observation import Observation, observe
+from .result import Continuation, FeatureChange, InterventionResult, TokenChange, Watched
+from .run import intervene
+from .table import result_table
+
+__all__ = [
+    "Conditions",
+    "Continuation",
+    "Feature",
+    "FeatureChange",
+    "Intervention",
+    "InterventionResult",
+    "Observation",
+    "Supernode",
+    "TokenChange",
+    "Watched",
+    "intervene",
+    "observe",
+    "result_table",
+]

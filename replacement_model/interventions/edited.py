@@ -1,0 +1,180 @@
+"""Passes of the host with features changed, by hooks on its own modules; all of it is undone after each pass.
+
+In layer order: what the MLP's norm reads gives the encoder's input, and with it the changes of this layer's features;
+where the decoder writes, the changes of this and earlier layers are added.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from replacement_model.contexts import as_captured
+from replacement_model.host import Block
+from replacement_model.interventions.conditions import Conditions
+from replacement_model.interventions.edits import LayerEdits, current_acts
+from replacement_model.interventions.freezing import norms_frozen, patterns_frozen, replaced, stream_of
+from replacement_model.interventions.observation import Observation, aligned
+from replacement_model.transcoder import ActiveFeatures, DecoderSite
+
+__all__ = ["EditedPass", "feature_changes", "run_edited"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EditedPass:
+    """The rows of one pass: the whole sequence, or one generated token.
+
+    Attributes:
+        tapped: what the encoder reads, of each layer that has features.
+        resid_final: the stream after the last layer.
+        cache: keys and values for the next pass, where they were asked for.
+    """
+
+    tapped: dict[int, Float[Tensor, "row d_model"]]
+    resid_final: Float[Tensor, "row d_model"]
+    cache: Any = None
+
+
+def run_edited(
+    observed: Observation,
+    edits: Mapping[int, LayerEdits],
+    conditions: Conditions,
+    token_ids: Int[Tensor, "row"],
+    n_done: int = 0,
+    cache: Any = None,
+    use_cache: bool = False,
+) -> EditedPass:
+    """Run the host on `token_ids` with `edits`.
+
+    Args:
+        observed: the prompt, unedited.
+        edits: by layer; none for the host as it is.
+        conditions: what responds.
+        token_ids: the prompt and what was generated so far, or, after a cached pass, only what it has not read.
+        n_done: positions that the cache holds.
+        cache: of the pass before.
+        use_cache: whether to keep keys and values.
+    """
+    capture, host = observed.capture, observed.model.host
+    changing = _Pass(observed, edits, conditions, n_done)
+    with ExitStack() as stack:
+        stack.enter_context(as_captured(host))
+        if n_done == 0 and conditions.frozen_attention:
+            stack.enter_context(patterns_frozen(capture.frozen))
+        if n_done == 0 and conditions.holds_norms:
+            stack.enter_context(norms_frozen(capture.frozen))
+        stack.enter_context(changing.hooks())
+        output = host.model(token_ids[None], past_key_values=cache, use_cache=use_cache, logits_to_keep=1)
+    return EditedPass(changing.tapped, changing.resid_final, output.past_key_values if use_cache else None)
+
+
+def feature_changes(
+    observed: Observation, layer: int, edits: LayerEdits | None, x: Float[Tensor, "row d_model"], n_done: int
+) -> ActiveFeatures:
+    """By how much `edits` change features of `layer` that read `x`; `pos` counts rows."""
+    if edits is None:
+        return ActiveFeatures.of(x.new_zeros(0, 1))
+    acts = current_acts(observed.model.transcoder, layer, x, edits.feature_idx)
+    positions = torch.arange(n_done, n_done + len(x), device=x.device)
+    return edits.select(edits.apply(acts, positions) - acts, positions)
+
+
+class _Pass:
+    """One pass: what its layers read and by how much their features change, as far as it has run."""
+
+    def __init__(
+        self, observed: Observation, edits: Mapping[int, LayerEdits], conditions: Conditions, n_done: int
+    ) -> None:
+        self._observed, self._edits, self._conditions = observed, edits, conditions
+        self._n_done = n_done
+        self._n_held = observed.n_pos if n_done == 0 else 0  # leading rows that are the prompt's
+        self._changes: dict[int, ActiveFeatures] = {}
+        self.tapped: dict[int, Tensor] = {}
+        self.resid_final: Tensor = observed.capture.resid_final[:0]
+
+    @contextmanager
+    def hooks(self) -> Iterator[None]:
+        """Within the block, passes of the host are edited."""
+        host, transcoder = self._observed.model.host, self._observed.model.transcoder
+        with ExitStack() as hooks:
+            for layer, block in enumerate(host.blocks):
+                read = block.mlp_norm.module.register_forward_pre_hook(self._read(layer), with_kwargs=True)
+                hooks.callback(read.remove)
+                site = _site(block, transcoder.decoder_site)
+                hooks.callback(site.register_forward_hook(self._write(layer)).remove)
+            end = host.final_norm.module.register_forward_pre_hook(self._end, with_kwargs=True)
+            hooks.callback(end.remove)
+            yield
+
+    def _read(self, layer: int) -> Callable[[nn.Module, tuple, dict[str, Any]], None]:
+        def hook(_module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+            if self._observed.model.transcoder.layers[layer] is not None:
+                self.tapped[layer] = self._tap(layer, self._take(stream_of(args, kwargs)))
+                self._changes[layer] = self._changes_of(layer, self.tapped[layer])
+
+        return hook
+
+    def _write(self, layer: int) -> Callable[[nn.Module, tuple, Any], Any]:
+        def hook(_module: nn.Module, _args: tuple, output: Any) -> Any:
+            out: Tensor = output[0] if isinstance(output, tuple) else output
+            n_held = self._n_held if self._conditions.holds_mlp(layer) else 0
+            sources = self._observed.model.transcoder.source_layers(layer)
+            changed = self._conditions.writes_at(layer) and any(len(self._changes[one].pos) for one in sources)
+            if not n_held and not changed:
+                return None
+            rows = self._take(out)
+            rows = torch.cat([self._held_output(layer, n_held), rows[n_held:]])
+            if changed:
+                rows = rows + self._observed.model.transcoder.written(self._changes, layer, len(rows))
+            return replaced(output, rows.to(out.device, out.dtype)[None])
+
+        return hook
+
+    def _end(self, _module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+        self.resid_final = self._take(stream_of(args, kwargs))
+
+    def _tap(self, layer: int, resid_mid: Float[Tensor, "row d_model"]) -> Float[Tensor, "row d_model"]:
+        held = self._observed.capture.frozen.blocks[layer]
+        scale = held.block.mlp_norm.scale(resid_mid)
+        if self._conditions.holds_norms:
+            scale = torch.cat([held.mlp_scale[: self._n_held], scale[self._n_held :]])
+        return held.tap(resid_mid, self._observed.model.transcoder.encoder_tap, scale=scale)
+
+    def _changes_of(self, layer: int, tapped: Float[Tensor, "row d_model"]) -> ActiveFeatures:
+        observed, n_held, mode = self._observed, self._n_held, self._conditions.mode
+        x = torch.cat([observed.tapped(layer), tapped[n_held:]]) if mode == "direct" and n_held else tapped
+        changes = feature_changes(observed, layer, self._edits.get(layer), x, self._n_done)
+        if mode != "iterative" or not n_held:
+            return changes
+        now = observed.model.transcoder.active_features(layer, tapped[:n_held]).since(observed.prompt.n_ignored_pos)
+        pos, idx, after, before = aligned(now, observed.acts[layer])
+        moved = (after != before).nonzero().squeeze(1)
+        return ActiveFeatures(
+            torch.cat([pos[moved], changes.pos]),
+            torch.cat([idx[moved], changes.feature_idx]),
+            torch.cat([(after - before)[moved], changes.acts]),
+        )
+
+    def _held_output(self, layer: int, n_held: int) -> Float[Tensor, "held d_model"]:
+        """What the MLP wrote on the prompt, with the skip responding to what it reads now."""
+        transcoder = self._observed.model.transcoder
+        held = self._observed.capture.at_site(transcoder.decoder_site)[layer, :n_held]
+        skip = transcoder.skip(layer) if n_held else None
+        if skip is None:
+            return held
+        return held + (self.tapped[layer][:n_held] - self._observed.tapped(layer)) @ skip.T
+
+    def _take(self, stream: Float[Tensor, "batch row d_model"]) -> Float[Tensor, "row d_model"]:
+        embed = self._observed.capture.embed
+        return stream[0].to(embed.device, embed.dtype)
+
+
+def _site(block: Block, site: DecoderSite) -> nn.Module:
+    """The module whose output is what the decoder writes."""
+    if site is DecoderSite.POST_NORM and block.mlp_post_norm is not None:
+        return block.mlp_post_norm.module
+    return block.mlp

@@ -1,0 +1,65 @@
+"""What edits do to the prompt: measured in an edited pass, or, where all but attention and skips is held, by the affine
+map that the model then is, which loses no digits to a difference of two passes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from replacement_model.interventions.conditions import Conditions
+from replacement_model.interventions.edited import EditedPass, feature_changes, run_edited
+from replacement_model.interventions.edits import LayerEdits
+from replacement_model.interventions.observation import Observation
+
+__all__ = ["Effect", "direct_effect", "logits_of", "measured_effect"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Effect:
+    """What edits change on the prompt.
+
+    Attributes:
+        tap_changes: change of what the encoder reads, of each layer that has features.
+        logits: after the change, before any softcap, at the observation's logit positions.
+    """
+
+    tap_changes: dict[int, Float[Tensor, "pos d_model"]]
+    logits: Float[Tensor, "n d_vocab"]
+
+
+def direct_effect(observed: Observation, edits: Mapping[int, LayerEdits]) -> Effect:
+    """The effect with MLP outputs, patterns and norms held: only attention and skips carry it on."""
+    capture, transcoder = observed.capture, observed.model.transcoder
+    frozen, n_layers = capture.frozen, observed.model.host.n_layers
+    changes = {layer: feature_changes(observed, layer, edits[layer], observed.tapped(layer), 0) for layer in edits}
+    writes = torch.stack([transcoder.written(changes, layer, observed.n_pos) for layer in range(n_layers)])
+    skips = tuple(transcoder.skip(layer) for layer in range(n_layers))
+    tap, site = transcoder.encoder_tap, transcoder.decoder_site
+    resid_mids, final = frozen.run(torch.zeros_like(capture.embed), writes, skips, tap, site, bias=False)
+    return Effect(
+        tap_changes={layer: frozen.blocks[layer].tap(resid_mids[layer], tap, bias=False) for layer in observed.acts},
+        logits=capture.logits + frozen.unembed(final, list(capture.logit_positions), bias=False),
+    )
+
+
+def measured_effect(observed: Observation, edits: Mapping[int, LayerEdits], conditions: Conditions) -> Effect:
+    """The effect in an edited pass of the host."""
+    done = run_edited(observed, edits, conditions, observed.capture.token_ids)
+    return Effect(
+        tap_changes={layer: x - observed.tapped(layer) for layer, x in done.tapped.items()},
+        logits=logits_of(observed, done, conditions, list(observed.capture.logit_positions), 0),
+    )
+
+
+def logits_of(
+    observed: Observation, done: EditedPass, conditions: Conditions, rows: list[int], n_done: int
+) -> Float[Tensor, "n d_vocab"]:
+    """Logits before any softcap, in the working dtype, of rows of a pass that began at position `n_done`."""
+    frozen = observed.capture.frozen
+    scale = frozen.host.final_norm.scale(done.resid_final)
+    if conditions.holds_norms and n_done == 0:
+        scale = torch.cat([frozen.final_scale, scale[observed.n_pos :]])
+    return frozen.unembed(done.resid_final, rows, scale=scale)
