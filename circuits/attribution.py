@@ -20,13 +20,13 @@ from circuits.rows import RowStore
 from circuits.sweep import SourceRows, Sweep
 from circuits.targets import SalientLogits, TargetRows, TargetSpec, feature_rows, resolve_targets, target_positions
 from circuits.writes import Writes
-from replacement_model import BooksError, InputError, ReplacementModel
+from replacement_model import BooksError, InputError, ReplacementModel, Transcoder
 from replacement_model.capture import Capture
 from replacement_model.decomposition import Decomposition
 from replacement_model.offload import OffloadTo, offloaded
 from replacement_model.prompt import Prompt, PromptLike
 
-__all__ = ["attribute"]
+__all__ = ["attribute", "memory_needs"]
 
 RECORDED_PACKAGES = ("orrery-circuits", "torch", "transformers", "numpy", "numba", "safetensors")
 # Features attributed together where all of them are and nothing has to be ranked.
@@ -143,26 +143,11 @@ class _Trace:
         capture, transcoder, parts = self.capture, self.model.transcoder, self.parts
         features = parts.features.cpu().numpy()
         cone = Cone.of(features, capture.frozen.host.n_layers, capture.n_pos)
-        plan = plan_memory(budget, self._needs(features, cone))
+        plan = plan_memory(budget, memory_needs(capture, transcoder, parts, self.targets, self.n_rows))
         writes = Writes(capture, transcoder, parts, cone, plan.cache_rows)
         by_pos = writes.by_pos.cpu().numpy()
         store = RowStore(self.targets, features, by_pos, cone, self.n_rows, plan.rows_in_file)
         return Sweep(capture, transcoder, writes, min(plan.batch_size, self.n_rows)), store
-
-    def _needs(self, features: Int[np.ndarray, "n_active 3"], cone: Cone) -> MemoryNeeds:
-        capture, transcoder, parts = self.capture, self.model.transcoder, self.parts
-        n_active, itemsize = len(features), capture.embed.element_size()
-        n_values, n_edges = RowStore.sizes(self.targets, features, cone, self.n_rows)
-        blocks = capture.frozen.blocks
-        calls = [block.attention for block in blocks if not isinstance(block.attention, Tensor)]
-        held = tensor_bytes(capture, parts, *blocks, *calls) + Writes.n_bytes(capture, transcoder, parts)
-        return MemoryNeeds(
-            held=held,
-            store=n_values * itemsize,
-            result=n_edges * (itemsize + 4),
-            decoder_rows=Writes.n_row_bytes(transcoder, parts),
-            buffers=partial(Sweep.n_bytes, capture, transcoder, n_active),
-        )
 
     def _feature_batch(
         self, chosen: Int[np.ndarray, "n"]
@@ -173,6 +158,25 @@ class _Trace:
     def _report(self, progress: Callable[[int, int], None] | None, store: RowStore) -> None:
         if progress is not None:
             progress(store.n_features + len(self.targets.targets), self.n_rows)
+
+
+def memory_needs(
+    capture: Capture, transcoder: Transcoder, parts: Decomposition, targets: TargetRows, n_rows: int
+) -> MemoryNeeds:
+    """What a trace of `n_rows` rows holds beside the model; only shapes count, so tensors may be without memory."""
+    features, itemsize = parts.features.cpu().numpy(), capture.embed.element_size()
+    cone = Cone.of(features, capture.frozen.host.n_layers, capture.n_pos)
+    n_values, n_edges = RowStore.sizes(targets, features, cone, n_rows)
+    blocks = capture.frozen.blocks
+    calls = [block.attention for block in blocks if not isinstance(block.attention, Tensor)]
+    held = tensor_bytes(capture, parts, *blocks, *calls) + Writes.n_bytes(capture, transcoder, parts)
+    return MemoryNeeds(
+        held=held,
+        store=n_values * itemsize,
+        result=n_edges * (itemsize + 4),
+        decoder_rows=Writes.n_row_bytes(transcoder, parts),
+        buffers=partial(Sweep.n_bytes, capture, transcoder, len(features)),
+    )
 
 
 def _attribute_rows(

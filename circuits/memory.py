@@ -78,7 +78,8 @@ def tensor_bytes(*records: object) -> int:
     """Bytes of the tensors that are fields of dataclasses; memory that several share is counted once."""
     values = [getattr(record, field.name) for record in records for field in fields(record)]  # type: ignore[arg-type]
     storages = [tensor.untyped_storage() for tensor in _tensors(values)]
-    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
+    # By identity and not by address: tensors without memory, on the meta device, are counted too.
+    return sum({storage._cdata: storage.nbytes() for storage in storages}.values())
 
 
 def _tensors(value: object) -> Iterator[Tensor]:

@@ -16,7 +16,7 @@ from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progr
 from replacement_model.errors import InputError, WeightsError
 from replacement_model.repository import HubName, needed_files
 
-__all__ = ["downloads_shown", "fetch_file", "fetch_folder"]
+__all__ = ["HUB_ERRORS", "downloads_shown", "fetch_file", "fetch_folder", "list_files", "refusal"]
 
 # What the hub's client raises on purpose, and what the network below it does.
 HUB_ERRORS = (
@@ -56,7 +56,7 @@ def fetch_file(repository: str, path: str, revision: str | None = None) -> Path:
             f"get it with: {_command(where, path)}"
         ) from error
     except HUB_ERRORS as error:
-        raise _refusal(where, error) from error
+        raise refusal(where, error) from error
 
 
 def fetch_folder(where: HubName, patterns: Sequence[str]) -> Path:
@@ -67,7 +67,7 @@ def fetch_folder(where: HubName, patterns: Sequence[str]) -> Path:
         WeightsError: the hub is out of reach and the cache has only a part of the files.
     """
     try:
-        listed = _remote_files(where)
+        listed = list_files(where)
     except HUB_ERRORS as error:
         # As the hub's client does: what was downloaded before serves, whatever the reason is.
         root = _cached_snapshot(where, error)
@@ -81,10 +81,10 @@ def fetch_folder(where: HubName, patterns: Sequence[str]) -> Path:
         with _bars():
             return Path(snapshot_download(where.repository, revision=where.revision, allow_patterns=exact))
     except HUB_ERRORS as error:
-        raise _refusal(where, error) from error
+        raise refusal(where, error) from error
 
 
-def _remote_files(where: HubName) -> list[str]:
+def list_files(where: HubName) -> list[str]:
     """Every file that may lie in the folder asked for, as the hub lists them now."""
     api, folder = HfApi(), None if "*" in where.folder else where.folder or None
     try:
@@ -93,7 +93,7 @@ def _remote_files(where: HubName) -> list[str]:
         tree = api.list_repo_tree(where.repository, folder, recursive=True, revision=commit)
         return [entry.path for entry in tree if isinstance(entry, RepoFile)]
     except errors.RevisionNotFoundError as error:
-        raise _refusal(where, error) from error
+        raise refusal(where, error) from error
     except errors.EntryNotFoundError as error:
         if isinstance(error, errors.LocalEntryNotFoundError):
             raise
@@ -107,7 +107,7 @@ def _cached_snapshot(where: HubName, problem: Exception) -> Path:
             snapshot_download(where.repository, revision=where.revision, local_files_only=True, allow_patterns=[])
         )
     except (errors.HFValidationError, errors.LocalEntryNotFoundError, OSError) as error:
-        raise _refusal(where, problem) from error
+        raise refusal(where, problem) from error
 
 
 def _cached_files(where: HubName, root: Path) -> list[str]:
@@ -150,7 +150,8 @@ def _command(where: HubName, pattern: str | None) -> str:
     return f"hf download {where.repository}{include}{f' --revision {where.revision}' if where.revision else ''}"
 
 
-def _refusal(where: HubName, error: Exception) -> InputError:
+def refusal(where: HubName, error: Exception) -> InputError:
+    """What the hub's client said of `where`, as one line that says what to do."""
     revision = where.revision or "main"
     if isinstance(error, errors.GatedRepoError):
         return InputError(

@@ -10,7 +10,7 @@ from replacement_model.hub import fetch_folder
 from replacement_model.pocket import MODEL_DIR, TRANSCODER_DIRS
 from replacement_model.repository import HubName
 
-__all__ = ["Source", "locate", "locate_model", "locate_transcoder", "weight_hashes"]
+__all__ = ["Source", "is_local", "locate", "locate_model", "locate_transcoder", "weight_hashes"]
 
 MODEL_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 TRANSCODER_FILES = ("*.json", "*.yaml", "*.safetensors", "*.npz")
@@ -47,17 +47,22 @@ def locate(name: str | Path | Source, patterns: tuple[str, ...]) -> Source:
         return name
     if not str(name):
         raise InputError("no name was given; name a folder or a repository, or try 'pocket'")
-    path = Path(name)
-    if path.is_dir() or ("*" in str(path) and starred_folders(path.absolute())):
-        return Source(str(name), path.resolve())
+    if is_local(name):
+        return Source(str(name), Path(name).resolve())
     where = HubName.parse(str(name))
     root = fetch_folder(where, patterns)
     return Source(str(name), (root / where.folder).resolve(), root.name)
 
 
-def locate_model(name: str | Path | Source) -> Source:
+def is_local(name: str | Path) -> bool:
+    """Whether `name` is a folder here, or stands with `*` for some."""
+    path = Path(name)
+    return path.is_dir() or ("*" in str(path) and bool(starred_folders(path.absolute())))
+
+
+def locate_model(name: str | Path | Source, patterns: tuple[str, ...] = MODEL_FILES) -> Source:
     """The model `name`: "pocket", a local folder, or `owner/name[@revision]` on the hub; see `locate`."""
-    return Source("pocket", MODEL_DIR) if str(name) == "pocket" else locate(name, MODEL_FILES)
+    return Source("pocket", MODEL_DIR) if str(name) == "pocket" else locate(name, patterns)
 
 
 def locate_transcoder(model_name: str, name: str | Path | Source | None) -> Source:

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from circuits.cli.console import stdout
+from circuits.cli.estimating import estimate_trace, readable
 from circuits.cli.facts import facts_about
 from circuits.cli.measuring import measure, measurement_text
 from circuits.cli.options import (
@@ -18,6 +19,7 @@ from circuits.cli.options import (
     EncoderTapOption,
     JsonOption,
     L0Option,
+    MemoryOption,
     TranscoderOption,
 )
 from circuits.cli.progress import step
@@ -25,6 +27,8 @@ from circuits.cli.sources import loading, located, read_options
 from replacement_model.errors import InputError
 
 __all__ = ["info"]
+
+DEFAULT_TOKENS = 64
 
 
 def info(
@@ -42,6 +46,17 @@ def info(
     check: Annotated[
         bool, typer.Option("--check", help="With --measure: exit with 1 unless what the files declare is the best.")
     ] = False,
+    estimated: Annotated[
+        bool, typer.Option("--estimate", help="Memory and time of a trace of PATH, from configs and headers alone.")
+    ] = False,
+    tokens: Annotated[
+        int | None, typer.Option("--tokens", min=2, help="With --estimate: of the prompt, <bos> included; else 64.")
+    ] = None,
+    features: Annotated[
+        int | None,
+        typer.Option("--features", min=1, help="With --estimate: trace's --max-feature-nodes; else all."),
+    ] = None,
+    memory: MemoryOption = "4GiB",
     encoder_tap: EncoderTapOption = None,
     decoder_site: DecoderSiteOption = None,
     l0: L0Option = None,
@@ -58,6 +73,9 @@ def info(
     way: another place to read or write, the skip transposed, with or without a prefix. Each gives its FVU (the fraction
     of the variance left unexplained) and its L0 (active features per token).
 
+    With --estimate, nothing is run and no weights are read: peak memory and time of a trace follow from the sizes, the
+    L0 that the files declare (else 50) and a quick measurement of this machine's matrix products.
+
     For example:
 
         orrery info out/dallas.safetensors
@@ -65,11 +83,27 @@ def info(
         orrery info pocket --json
 
         orrery info ./gemma-3-1b --transcoder ./transcoder --measure
+
+        orrery info ./gemma-3-1b --transcoder ./transcoder --estimate --tokens 200 --features 5000
     """
     if not measured and (text is not None or check):
         raise InputError("--text and --check belong to --measure")
+    if not estimated and (tokens is not None or features is not None):
+        raise InputError("--tokens and --features belong to --estimate")
+    if measured and estimated:
+        raise InputError("give either --measure or --estimate")
     found: dict[str, Any] = {}
-    if measured:
+    if estimated:
+        found = estimate_trace(
+            path,
+            transcoder,
+            tokens=DEFAULT_TOKENS if tokens is None else tokens,
+            features=features,
+            memory=memory,
+            device=device,
+            places=(encoder_tap, decoder_site, l0),
+        )
+    elif measured:
         found["measured"] = _measure(path, transcoder, text, encoder_tap, decoder_site, l0, device)
     else:
         with step(f"Reading {path}"):
@@ -79,7 +113,7 @@ def info(
     elif measured:
         stdout().print(measurement_text(found["measured"]))
     else:
-        stdout().print(_table(found))
+        stdout().print(_table(readable(found) if estimated else found))
     if check and not found["measured"]["declared is best"]:
         raise typer.Exit(1)
 

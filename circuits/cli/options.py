@@ -18,6 +18,7 @@ __all__ = [
     "GraphArgument",
     "JsonOption",
     "L0Option",
+    "MemoryOption",
     "ModelOption",
     "NodeThresholdOption",
     "TranscoderOption",
@@ -93,6 +94,7 @@ TranscoderOption = Annotated[
     ),
 ]
 DeviceOption = Annotated[str | None, typer.Option("--device", help="Where to run, such as cuda; else the CPU.")]
+MemoryOption = Annotated[str, typer.Option("--memory", help="Memory that attribution may use, such as 4GiB.")]
 EncoderTapOption = Annotated[
     str | None,
     typer.Option(

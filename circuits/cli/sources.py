@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from circuits.cli.console import say
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from replacement_model.formats import ReadOptions
     from replacement_model.source import Source
 
-__all__ = ["loading", "located", "read_options"]
+__all__ = ["loading", "located", "located_headers", "read_options"]
 
 
 def located(model: str, transcoder: str | None) -> "tuple[Source, Source]":
@@ -27,6 +28,27 @@ def located(model: str, transcoder: str | None) -> "tuple[Source, Source]":
     with downloads_shown():
         model_at = locate_model(model)
         return model_at, locate_transcoder(model_at.name, transcoder)
+
+
+@contextmanager
+def located_headers(model: str, transcoder: str | None) -> Iterator[tuple[Path, Path]]:
+    """Folders that are enough to know all shapes; of what lies on the hub only configs and headers are fetched.
+
+    Raises:
+        OrreryError: as in `located`.
+    """
+    from huggingface_hub import constants
+
+    from replacement_model.headers import headers_of
+    from replacement_model.repository import HubName
+    from replacement_model.source import CONFIG_FILES, TRANSCODER_FILES, is_local, locate_model, locate_transcoder
+
+    model_at = locate_model(model, CONFIG_FILES)
+    if transcoder is None or model_at.name == "pocket" or is_local(transcoder) or constants.HF_HUB_OFFLINE:
+        yield model_at.folder, locate_transcoder(model_at.name, transcoder).folder
+        return
+    with headers_of(HubName.parse(transcoder), TRANSCODER_FILES) as folder:
+        yield model_at.folder, folder
 
 
 def read_options(encoder_tap: str | None, decoder_site: str | None, l0: int | None) -> "ReadOptions":

@@ -17,6 +17,7 @@ from circuits.cli.options import (
     EncoderTapOption,
     JsonOption,
     L0Option,
+    MemoryOption,
     ModelOption,
     NodeThresholdOption,
     TranscoderOption,
@@ -69,7 +70,7 @@ def trace(
     max_feature_nodes: Annotated[
         int | None, typer.Option("--max-feature-nodes", min=1, help="Attribute at most this many features; else all.")
     ] = None,
-    memory: Annotated[str, typer.Option("--memory", help="Memory that attribution may use, such as 4GiB.")] = "4GiB",
+    memory: MemoryOption = "4GiB",
     device: DeviceOption = None,
     encoder_tap: EncoderTapOption = None,
     decoder_site: DecoderSiteOption = None,

@@ -104,6 +104,10 @@ def test_a_wrongly_declared_transcoder_is_caught(orrery, tmp_path: Path) -> None
     [
         (("pocket", "--check"), "belong to --measure"),
         (("pocket", "--text", "words.txt"), "belong to --measure"),
+        (("pocket", "--tokens", "9"), "belong to --estimate"),
+        (("pocket", "--features", "9"), "belong to --estimate"),
+        (("pocket", "--estimate", "--measure"), "give either --measure or --estimate"),
+        (("pocket", "--estimate", "--memory", "1MiB"), "raise the budget"),
         (("pocket", "--measure", "--text", "no-such-file.txt"), "cannot be read as text"),
         (("pocket", "--measure", "--encoder-tap", "mlp"), "--encoder-tap must be one of resid_mid, normalized, mlp_in"),
         (("pocket", "--measure", "--decoder-site", "x"), "--decoder-site must be one of mlp_out, post_norm"),
@@ -117,3 +121,26 @@ def test_what_cannot_be_measured(refuse, arguments: tuple[str, ...], says: str) 
 def test_the_places_are_those_of_the_library() -> None:
     assert PLACES["--encoder-tap"] == tuple(tap.value for tap in EncoderTap)
     assert PLACES["--decoder-site"] == tuple(site.value for site in DecoderSite)
+
+
+def test_an_estimate_needs_no_weights(orrery, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    shutil.copy(MODEL_DIR / "config.json", model)
+    call = ("info", model, "-t", TRANSCODER_DIRS["clt"], "--estimate", "--tokens", "20", "--features", "100")
+    found = json.loads(orrery(*call, "--json").stdout)
+    assert (found["active features"], found["rows"], found["L0"]) == (3 * 19 * 50, 110, 50)
+    assert found["host memory"] > 2**28
+    assert found["device memory"] == 0
+    assert 0 < found["seconds"] < 60
+    text = orrery(*call).stdout
+    assert "peak host memory" in text
+    assert "MiB" in text
+    more = json.loads(orrery(*call[:6], "2000", *call[7:], "--json").stdout)
+    assert more["host memory"] > found["host memory"]
+
+
+@pytest.mark.usefixtures("cached")
+def test_an_estimate_of_names_on_the_hub(orrery) -> None:
+    found = json.loads(orrery("info", "owner/pocket", "-t", "owner/clts//clt", "--estimate", "--json").stdout)
+    assert found["active features"] == 3 * 63 * 50

@@ -10,7 +10,10 @@ import pytest
 from fake_hub import COMMIT, FakeHub, lay_out_cache, serve
 
 from replacement_model.errors import InputError, WeightsError
+from replacement_model.formats import load_transcoder
+from replacement_model.headers import headers_of
 from replacement_model.hub import downloads_shown, fetch_file, fetch_folder
+from replacement_model.pocket import TRANSCODER_DIRS
 from replacement_model.repository import HubName
 
 PATTERNS = ("*.json", "*.yaml", "*.safetensors", "*.npz")
@@ -188,3 +191,23 @@ def test_an_interrupted_download_is_noticed_offline(hub: FakeHub, monkeypatch: p
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(WeightsError, match=r"it lacks clt/wide/params_layer_0\.safetensors, "):
         fetch_folder(WIDE, PATTERNS)
+
+
+def test_headers_alone_give_a_transcoder_of_the_right_shapes(hub: FakeHub, tmp_path: Path) -> None:
+    files = {path.name: path.read_bytes() for path in TRANSCODER_DIRS["clt"].iterdir()}
+    hub.repositories["owner/clts"] = {f"a/{name}": content for name, content in files.items()}
+    where = HubName("owner/clts", "a")
+    with headers_of(where, PATTERNS) as folder:
+        empty, full = load_transcoder(folder), load_transcoder(TRANSCODER_DIRS["clt"])
+        for ours, theirs in zip(empty.layers, full.layers, strict=True):
+            shapes = [{name: (t.shape, t.dtype) for name, t in layer.tensors().items()} for layer in (ours, theirs)]
+            assert shapes[0] == shapes[1]
+        assert not empty.layers[0].W_enc.any()
+        assert (folder / "transcoder.safetensors").stat().st_size >= len(files["transcoder.safetensors"]) - 10_000
+    assert not folder.exists()
+    hub.gated.add("owner/clts")
+    with pytest.raises(InputError, match="owner/clts is gated"), headers_of(where, ("*.safetensors",)):
+        pass
+    hub.repositories["owner/old"] = {"params.npz": b"x"}
+    with pytest.raises(InputError, match="download it first"), headers_of(HubName("owner/old"), PATTERNS):
+        pass
