@@ -4,6 +4,10 @@ from .graph_file import load_circuit, load_graph, save_circuit, save_graph
 from .layout import Layout
 from .paths import strongest_features, strongest_paths
 from .pruning import Circuit, prune
+from .supernodes.automatic import find_groups
+from .supernodes.file import load_grouping, save_grouping
+from .supernodes.grouped import GroupedCircuit, group, prune_groups
+from .supernodes.grouping import Group, Grouping
 from .targets import DifferenceTarget, DirectionTarget, FeatureTarget, SalientLogits, TokenTarget
 
 __all__ = [
@@ -14,16 +18,24 @@ __all__ = [
     "FeatureTarget",
     "Graph",
     "GraphMetadata",
+    "Group",
+    "GroupedCircuit",
+    "Grouping",
     "Layout",
     "SalientLogits",
     "Target",
     "TokenTarget",
     "attribute",
+    "find_groups",
+    "group",
     "load_circuit",
     "load_graph",
+    "load_grouping",
     "prune",
+    "prune_groups",
     "save_circuit",
     "save_graph",
+    "save_grouping",
     "strongest_features",
     "strongest_paths",
 ]

@@ -1,0 +1,1 @@
+"""Supernodes: nodes of a circuit that are read, exported and intervened on as one."""
