@@ -15,11 +15,11 @@ from circuits.graph import Graph, Target
 from circuits.node_names import node_names
 from circuits.pruning import Circuit
 from replacement_model.errors import InputError
+from replacement_model.evidence.record import cantor_pair
 from viz.captions import maker
 from viz.files import write_files
 from viz.frontend_rules import encoded, validate_graph_json
 from viz.kept import as_circuit
-from viz.node_names import cantor_pair
 
 __all__ = ["graph_json", "write_graph_json"]
 

@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 from circuits.cli.console import quiet_libraries, say_error
 from circuits.cli.convert import convert
 from circuits.cli.export import export
+from circuits.cli.features import features
 from circuits.cli.info import info
 from circuits.cli.options import debugging
 from circuits.cli.pocket import pocket
@@ -56,6 +57,7 @@ app = typer.Typer(
 )
 for command in (trace, prune, export, info, convert):
     app.command(name=command.__name__)(command)
+app.add_typer(features, name="features")
 app.add_typer(pocket, name="pocket")
 
 

@@ -2,7 +2,7 @@ import pytest
 
 from circuits.graph import Target
 from circuits.node_names import node_names
-from viz.node_names import cantor_pair
+from replacement_model.evidence.record import cantor_pair
 
 
 def test_names_say_what_a_node_is(texas_graph):
