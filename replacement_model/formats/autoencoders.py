@@ -9,10 +9,11 @@ from replacement_model.autoencoder import Autoencoder, AutoencoderSite
 from replacement_model.errors import InputError, WeightsError
 from replacement_model.formats import gemma_scope_1, gemma_scope_2, gemma_scope_2_config, saelens
 from replacement_model.formats.draft import take
-from replacement_model.formats.files import read_json, read_npz, read_safetensors
+from replacement_model.formats.files import read_json, read_safetensors
 from replacement_model.formats.folding import without_shift
 from replacement_model.formats.hooks import parse_hook
 from replacement_model.formats.layer_folders import layer_in_path
+from replacement_model.formats.npz import read_npz
 
 __all__ = ["load_autoencoder"]
 

@@ -1,34 +1,29 @@
 """Reading and writing weight files: strict and memory-mapped on the way in, atomic on the way out, never a pickle."""
 
 import json
+import math
 import os
 import struct
 import tempfile
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
 import torch
 import yaml
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from replacement_model.errors import InputError, WeightsError
-from replacement_model.hashing import content_hash, sha256
 
 __all__ = [
     "Stacked",
     "atomic_path",
-    "content_hash",
     "read_json",
-    "read_npz",
     "read_safetensors",
     "read_yaml",
-    "sha256",
     "tensor_shapes",
     "write_json",
     "write_safetensors",
@@ -79,45 +74,6 @@ def _opened(path: Path) -> Iterator[Any]:
         raise WeightsError(
             f"{path} cannot be read ({error}); it is damaged or incomplete, download it again"
         ) from error
-
-
-def read_npz(path: Path) -> dict[str, Tensor]:
-    """All arrays of a numpy archive; memory-mapped unless they are compressed.
-
-    Raises:
-        WeightsError: the file is missing, truncated, or holds anything but plain arrays.
-    """
-    if not path.is_file():
-        raise WeightsError(f"{path} does not exist; check the folder, or download it again")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return {info.filename.removesuffix(".npy"): _array(path, archive, info) for info in archive.infolist()}
-    except (zipfile.BadZipFile, ValueError, OSError, EOFError, struct.error) as error:
-        raise WeightsError(
-            f"{path} cannot be read ({error}); it is damaged or incomplete, download it again"
-        ) from error
-
-
-def _array(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Tensor:
-    if info.compress_type != zipfile.ZIP_STORED:
-        with archive.open(info) as packed:
-            return torch.from_numpy(np.lib.format.read_array(packed, allow_pickle=False))
-    with path.open("rb") as file:
-        file.seek(info.header_offset + 26)  # the lengths of the two fields that end an entry's header
-        file.seek(sum(struct.unpack("<HH", file.read(4))), os.SEEK_CUR)
-        return _mapped(path, file)
-
-
-def _mapped(path: Path, file: BinaryIO) -> Tensor:
-    """The array that begins at the file's position, its values left in the file."""
-    version = np.lib.format.read_magic(file)
-    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran_order, dtype = read_header(file)
-    if dtype.hasobject:
-        raise ValueError("it holds Python objects, which are not read")
-    # Copy-on-write, since torch has no tensors that cannot be written to; nothing writes to it.
-    mapped = np.memmap(path, dtype, "c", file.tell(), shape, "F" if fortran_order else "C")
-    return torch.from_numpy(mapped)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -211,7 +167,7 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor | Stacked]) -> No
     end = 0
     for name in names:
         dtype, shape = tensors[name].dtype, list(tensors[name].shape)
-        begin, end = end, end + dtype.itemsize * int(np.prod(shape, dtype=np.int64))
+        begin, end = end, end + dtype.itemsize * math.prod(shape)
         header[name] = {"dtype": DTYPES[dtype], "shape": shape, "data_offsets": [begin, end]}
     encoded = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     encoded += b" " * (-len(encoded) % 8)
@@ -224,7 +180,7 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor | Stacked]) -> No
 def _write_parts(file: BinaryIO, tensor: Tensor | Stacked) -> None:
     if len(tensor.shape) == 0 or 0 in tensor.shape:
         tensor = tensor.reshape(-1) if isinstance(tensor, Tensor) else torch.empty(0)
-    row_bytes = tensor.dtype.itemsize * int(np.prod(tensor.shape[1:], dtype=np.int64))
+    row_bytes = tensor.dtype.itemsize * math.prod(tensor.shape[1:])
     step = max(1, PART_BYTES // max(1, row_bytes))
     for first in range(0, tensor.shape[0], step):
         part = tensor[first : first + step].detach().cpu().contiguous()

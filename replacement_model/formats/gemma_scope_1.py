@@ -11,8 +11,8 @@ from torch import Tensor
 
 from replacement_model.activation import Activation
 from replacement_model.formats.draft import Draft, LayerDraft, ReadOptions, join_layers, take
-from replacement_model.formats.files import read_npz
 from replacement_model.formats.layer_folders import choose_layers, holders, layer_in_path
+from replacement_model.formats.npz import read_npz
 from replacement_model.transcoder import DecoderSite, EncoderTap, TranscoderLayer
 
 __all__ = ["FILE_NAME", "TENSORS", "is_gemma_scope_1", "layer_of_npz", "read_gemma_scope_1"]

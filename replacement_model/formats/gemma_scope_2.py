@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from replacement_model.activation import Activation
-from replacement_model.errors import WeightsError
+from replacement_model.errors import InputError, WeightsError
 from replacement_model.formats.draft import Draft, LayerDraft, ReadOptions, join_layers, stack_biases, take
 from replacement_model.formats.files import read_safetensors
 from replacement_model.formats.gemma_scope_2_config import Config, read_config
@@ -56,16 +56,18 @@ def read_gemma_scope_2(folder: Path, options: ReadOptions) -> Draft:
     """Read a cross-layer transcoder, or one transcoder a layer.
 
     Raises:
-        InputError: a layer has several, the number of layers is not known, or nothing says where they read and write.
+        InputError: there are several sets, a layer has several transcoders, the number of layers is not known, or
+            nothing says where they read and write.
         WeightsError: a file is missing or damaged, config and tensors contradict each other, or it is another kind.
     """
-    crossing = holders(folder, FIRST_FILE)
-    if len(crossing) == 1:
+    crossing, single = holders(folder, FIRST_FILE), holders(folder, ONE_FILE)
+    if len(crossing) > 1 or (crossing and single):
+        names = ", ".join(str(path) for path in (*crossing, *single)[:4])
+        raise InputError(f"{folder} holds several sets, with {names}; name the folder of one set")
+    if crossing:
         config = read_config(crossing[0], options)
         return read_cross_layer_files(_layer_files(crossing[0]), config, folder.name)
-    if crossing:
-        raise WeightsError(f"{folder} has several cross-layer transcoders: {', '.join(str(path) for path in crossing)}")
-    found = [(layer_in_path(path), path) for path in holders(folder, ONE_FILE)]
+    found = [(layer_in_path(path), path) for path in single]
     chosen = choose_layers(found, options.l0, folder)
     drafts = [_read_layer_folder(path, layer, options) for layer, path in chosen.items()]
     return join_layers(drafts, options, folder)

@@ -2,7 +2,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,6 @@ from replacement_model.formats.files import (
     Stacked,
     atomic_path,
     read_json,
-    read_npz,
     read_safetensors,
     read_yaml,
     tensor_shapes,
@@ -98,7 +96,8 @@ MEASURE = """
 import re, sys
 from pathlib import Path
 import torch
-from replacement_model.formats.files import read_npz, read_safetensors, write_safetensors
+from replacement_model.formats.files import read_safetensors, write_safetensors
+from replacement_model.formats.npz import read_npz
 
 def anonymous():
     return int(re.search(r"RssAnon:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) // 1024
@@ -128,38 +127,6 @@ def test_weights_stay_in_their_file(tmp_path: Path, name: str) -> None:
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     assert int(done.stdout) < 16
-
-
-@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_numpy_archives(tmp_path: Path, save: Callable[..., None]) -> None:
-    arrays = {
-        "W": np.arange(6, dtype=np.float32).reshape(2, 3),
-        "across": np.arange(6, dtype=np.float32).reshape(2, 3).T,
-        "n": np.array(3),
-    }
-    save(tmp_path / "x.npz", **arrays)
-    found = read_npz(tmp_path / "x.npz")
-    assert found.keys() == arrays.keys()
-    for name, array in arrays.items():
-        assert found[name].numpy().dtype == array.dtype
-        assert np.array_equal(found[name].numpy(), array)
-
-
-@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_an_archive_of_objects_is_refused(tmp_path: Path, save: Callable[..., None]) -> None:
-    save(tmp_path / "x.npz", W=np.array([{"a": 1}], dtype=object))
-    with pytest.raises(WeightsError, match=r"x\.npz cannot be read .*[oO]bject"):
-        read_npz(tmp_path / "x.npz")
-
-
-@pytest.mark.parametrize("keep", [0, 30, 200, -5])
-def test_truncated_archives(tmp_path: Path, keep: int) -> None:
-    np.savez(tmp_path / "x.npz", W=np.ones(50))
-    (tmp_path / "x.npz").write_bytes((tmp_path / "x.npz").read_bytes()[:keep])
-    with pytest.raises(WeightsError, match=r"x\.npz cannot be read .* damaged or incomplete"):
-        read_npz(tmp_path / "x.npz")
-    with pytest.raises(WeightsError, match="does not exist"):
-        read_npz(tmp_path / "absent.npz")
 
 
 def test_yaml(tmp_path: Path) -> None:

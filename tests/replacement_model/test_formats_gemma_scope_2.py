@@ -173,6 +173,13 @@ def test_several_sets_in_a_folder_need_a_choice(tmp_path: Path) -> None:
         assert (transcoder.skip(0) is not None) == affine
 
 
+def test_a_whole_repository_is_several_sets(tmp_path: Path) -> None:
+    write_set(tmp_path)
+    write_clt(tmp_path, clt_files(affine=False))
+    with pytest.raises(InputError, match=r"holds several sets, with .*/clt/.*, .*; name the folder of one set"):
+        load_transcoder(tmp_path)
+
+
 @pytest.mark.parametrize("affine", [False, True])
 def test_without_config_the_layout_says_it(tmp_path: Path, affine: bool) -> None:
     root = write_set(tmp_path, affine=affine)
