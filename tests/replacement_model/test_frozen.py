@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask
 
+import replacement_model.frozen as frozen_module
 from replacement_model.capture import Capture, capture
 from replacement_model.decomposition import decompose
 from replacement_model.host import adapt
@@ -171,3 +172,15 @@ def test_site_write_at_some_positions(captures: Callable[[str], Capture]) -> Non
     some = block.site_write(captured.mlp_out[1][where], DecoderSite.MLP_OUT, positions=where)
     assert torch.equal(some, whole[where])
     assert torch.equal(block.site_write(captured.mlp_out[1], DecoderSite.POST_NORM), captured.mlp_out[1])
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 40, 100])
+def test_a_half_precision_unembedding_is_converted_in_pieces(
+    make_model: Make, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(frozen_module, "UNEMBEDDED_AT_ONCE", at_once)
+    host = adapt(make_model("phi3", torch.bfloat16))
+    found = capture(host, IDS, (1, 5))
+    assert found.logits.dtype == torch.float32
+    normed = host.final_norm(found.resid_final[[1, 5]])
+    torch.testing.assert_close(found.logits, normed @ host.W_U.float().T, rtol=1e-5, atol=1e-5)

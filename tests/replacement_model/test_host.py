@@ -121,3 +121,23 @@ def test_a_half_precision_gemma_scales_as_the_model_does(make_model: Make) -> No
     host = adapt(make_model("gemma3", torch.bfloat16))
     assert host.embed_scale == 4.90625  # sqrt(24) in bfloat16
     assert adapt(make_model("gemma3", torch.float64)).embed_scale == float(torch.tensor(24**0.5))
+
+
+# What config.json of published checkpoints holds beyond the attributes that its class declares.
+PUBLISHED = {
+    "gemma3": {"cache_implementation": "hybrid", "sliding_window_pattern": 6},
+    "gpt_neox": {"attention_probs_dropout_prob": 0, "hidden_dropout_prob": 0, "rotary_emb_base": 10000},
+    "gpt_oss": {"experts_per_token": 4, "initial_context_length": 4096, "swiglu_limit": 7.0},
+    "llama": {"mlp_bias": False, "pretraining_tp": 1, "unsloth_version": "2024.9"},
+    "phi3": {"full_attn_mod": 1, "interpolate_factor": 1, "lm_head_bias": False, "mlp_bias": False, "auto_map": {}},
+    "qwen2": {"use_mrope": False, "use_sliding_window": False, "max_window_layers": 21},
+    "qwen3_moe": {"decoder_sparse_step": 1, "use_sliding_window": False, "max_window_layers": 48},
+}
+
+
+@pytest.mark.parametrize("architecture", PUBLISHED)
+def test_attributes_of_published_configs_are_known(make_model: Make, architecture: str) -> None:
+    model = make_model(architecture)
+    for name, value in PUBLISHED[architecture].items():
+        setattr(model.config, name, value)
+    assert adapt(model).n_layers == 4

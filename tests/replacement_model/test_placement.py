@@ -1,6 +1,7 @@
 """Quantised, offloaded and distributed hosts: the pieces are read and gathered, or the host is refused."""
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -121,3 +122,31 @@ def test_a_host_on_two_devices_is_captured_on_the_first(
         held += [norm.gain(torch.float32) for block in host.blocks for norm in (block.attn_norm, block.mlp_norm)]
         assert {tensor.device for tensor in held} == {torch.device(FIRST)}
         assert found.frozen.blocks[3].attn_write(found.resid_pre[3]).device == torch.device(FIRST)
+
+
+@pytest.mark.skipif(
+    find_spec("accelerate") is None, reason="runs where accelerate is installed, as with circuit-tracer"
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_the_hooks_of_accelerate_change_nothing(make_model: Make, dtype: torch.dtype) -> None:
+    from accelerate import dispatch_model
+
+    expected = capture(adapt(make_model("gemma3", dtype)), IDS, (3,))
+    model = dispatch_model(make_model("gemma3", dtype), {"": "cpu"}, force_hooks=True)
+    assert hasattr(model.model.layers[1].self_attn, "_hf_hook")
+    found = capture(adapt(model), IDS, (3,), keep_patterns=False)
+    assert torch.equal(found.logits, expected.logits)
+    for first, second in zip(found.frozen.blocks, expected.frozen.blocks, strict=True):
+        assert torch.equal(first.pattern, second.pattern)
+
+
+@pytest.mark.skipif(
+    find_spec("accelerate") is None, reason="runs where accelerate is installed, as with circuit-tracer"
+)
+def test_what_accelerate_offloads_is_refused(make_model: Make) -> None:
+    from accelerate import cpu_offload
+
+    model = make_model("llama")
+    cpu_offload(model.model.layers[2], execution_device="cpu")
+    with pytest.raises(UnsupportedModelError, match=r"of layer 2 is not in memory \(offloaded"):
+        find_host(model)
