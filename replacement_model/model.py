@@ -15,6 +15,7 @@ from replacement_model.capture import Capture, capture, working_dtype
 from replacement_model.decomposition import Decomposition, decompose
 from replacement_model.errors import InputError, WeightsError
 from replacement_model.formats import ReadOptions, read_draft
+from replacement_model.frozen import UNEMBEDDED_AT_ONCE
 from replacement_model.host import Host
 from replacement_model.labels import FeatureLabels, load_labels
 from replacement_model.loading import load_host_model, load_tokenizer
@@ -187,7 +188,10 @@ class ReplacementModel:
     @cached_property
     def mean_unembedding(self) -> Float[Tensor, "d_model"]:
         """The mean unembedding row over the vocabulary."""
-        return self.host.W_U.mean(0, dtype=self.dtype)
+        total = torch.zeros(self.host.d_model, dtype=self.dtype, device=self.host.device)
+        for rows in self.host.W_U.split(UNEMBEDDED_AT_ONCE):  # half precision is copied to be added up
+            total += rows.sum(0, dtype=self.dtype)
+        return total / self.host.d_vocab
 
     @cached_property
     def mean_unembedding_bias(self) -> Float[Tensor, ""]:
