@@ -16,7 +16,8 @@ from jaxtyping import Bool, Int
 from replacement_model.errors import InputError
 from replacement_model.evidence.grouping import mixed
 from replacement_model.evidence.texts import Text
-from replacement_model.formats.files import atomic_path, read_json, sha256, write_json
+from replacement_model.formats.files import atomic_path, read_json, write_json
+from replacement_model.hashing import sha256
 from replacement_model.model import ReplacementModel
 
 __all__ = ["Batch", "Contexts", "open_contexts", "write_contexts"]
