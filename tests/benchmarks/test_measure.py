@@ -1,3 +1,4 @@
+import time
 from itertools import count
 
 import numpy as np
@@ -10,7 +11,12 @@ MIB = 2**20
 
 
 def test_the_peak_during_a_call_counts_even_if_it_is_freed() -> None:
-    result, measured = measure(lambda: np.ones(64 * MIB, dtype=np.uint8).sum())
+    def call() -> int:
+        held = np.ones(64 * MIB, dtype=np.uint8)
+        time.sleep(0.1)  # longer than the time between two samples
+        return int(held.sum())
+
+    result, measured = measure(call)
     assert result == 64 * MIB
     assert 60 * MIB < measured.extra_bytes < 80 * MIB
     assert measured.seconds > 0
