@@ -1,6 +1,7 @@
 """What every test runs under: shapes checked, one thread, no network."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 # Set before torch, transformers and numba are imported; a test that needs another value sets it for its own subprocess.
@@ -9,6 +10,7 @@ os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import jaxtyping
 from jaxtyping import install_import_hook
 
 # Every annotation of the packages is enforced from here on; the library itself never installs this.
@@ -41,3 +43,13 @@ def golden_dir() -> Path:
             return place
     looked = ", ".join(str(place) for place in places)
     pytest.skip(f"runs where the reference graphs are: set ORRERY_GOLDEN to their folder (looked in {looked})")
+
+
+@pytest.fixture
+def without_shape_checks() -> Iterator[None]:
+    """Runs as a user does, without the shape checks that the tests add: the library notices wrong shapes itself."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        yield
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)

@@ -13,6 +13,7 @@ from circuits.cli.convert import convert
 from circuits.cli.export import export
 from circuits.cli.features import features
 from circuits.cli.info import info
+from circuits.cli.intervene import intervene
 from circuits.cli.options import debugging
 from circuits.cli.pocket import pocket
 from circuits.cli.prune import prune
@@ -55,7 +56,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (trace, prune, export, info, convert):
+for command in (trace, prune, export, intervene, info, convert):
     app.command(name=command.__name__)(command)
 app.add_typer(features, name="features")
 app.add_typer(pocket, name="pocket")

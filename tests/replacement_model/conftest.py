@@ -1,9 +1,8 @@
 """Tiny random hosts of every architecture, transcoders of every kind for them, and prompts."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import jaxtyping
 import pytest
 import torch
 from tiny_hosts import ARCHITECTURES, WIDE, tiny_host
@@ -46,16 +45,6 @@ def architecture(request: pytest.FixtureRequest) -> str:
 def token_ids() -> torch.Tensor:
     """Longer than the local layers' window."""
     return torch.tensor([1, 7, 3, 22, 39, 5, 7, 30])
-
-
-@pytest.fixture
-def without_shape_checks() -> Iterator[None]:
-    """Runs as a user does, without the shape checks that the tests add: the library notices wrong shapes itself."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    try:
-        yield
-    finally:
-        jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def build_tokenizer(
