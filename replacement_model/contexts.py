@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from replacement_model.host import Host, Norm
 
-__all__ = ["as_captured", "eager_attention", "eager_experts", "evaluation_mode", "native_norms"]
+__all__ = ["as_captured", "asking_for_pattern", "eager_attention", "eager_experts", "evaluation_mode", "native_norms"]
 
 
 @contextmanager
@@ -49,6 +50,11 @@ def _set_in_configs(model: nn.Module, name: str) -> Iterator[None]:
     finally:
         for config, implementation in before:  # a config sets those inside it too, so from the outside in
             setattr(config, name, implementation)
+
+
+def asking_for_pattern(_module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+    """A forward pre-hook for attention modules that give their pattern only when told to (transformers 4.57)."""
+    return args, {name: True if name == "output_attentions" else value for name, value in kwargs.items()}
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from replacement_model.contexts import eager_attention, eager_experts, evaluation_mode
+from replacement_model.contexts import asking_for_pattern, eager_attention, eager_experts, evaluation_mode
 
 __all__ = ["Call", "Probe", "probe", "same"]
 
@@ -65,9 +65,11 @@ def probe(model: nn.Module, d_vocab: int, device: torch.device) -> Probe:
 
         return save
 
-    handles = [
-        module.register_forward_hook(watch(name), with_kwargs=True) for name, module in model.named_modules() if name
-    ]
+    handles = []
+    for name, module in model.named_modules():
+        if name:
+            handles.append(module.register_forward_pre_hook(asking_for_pattern, with_kwargs=True))
+            handles.append(module.register_forward_hook(watch(name), with_kwargs=True))
     try:
         with evaluation_mode(model), eager_attention(model), eager_experts(model):
             model(token_ids[None], use_cache=False)

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from replacement_model.contexts import as_captured
+from replacement_model.contexts import as_captured, asking_for_pattern
 from replacement_model.errors import CaptureError
 from replacement_model.host import Block, Host
 
@@ -112,6 +112,7 @@ class _Recorder:
 
         return [
             block.module.register_forward_pre_hook(begin, with_kwargs=True),
+            block.attn.register_forward_pre_hook(asking_for_pattern, with_kwargs=True),
             block.attn.register_forward_hook(save_attn, with_kwargs=True),
             block.mlp_norm.module.register_forward_pre_hook(save_resid_mid, with_kwargs=True),
             block.mlp.register_forward_hook(save_mlp, with_kwargs=True),

@@ -23,7 +23,7 @@ from replacement_model.structure import find_host, host_by_structure
 
 Make = Callable[..., nn.Module]
 IDS = torch.tensor([1, 7, 3, 22, 39, 5])
-FOUND = ["Falcon", "GPTJ", "Olmo3", "Phi", "Starcoder2"]
+FOUND = ["Falcon", "GPTJ", "Nemotron", "Olmo3", "Phi", "StableLm", "Starcoder2"]
 WORKING = ("MovedLayer", "TupleLayer", "ParallelLayer", "BareLayer")
 TRANSFORMERS_5 = transformers.__version__.startswith("5")
 if TRANSFORMERS_5:  # before, it calls a function of torch that is deprecated
@@ -71,8 +71,8 @@ def test_unknown_architectures_are_found_and_said_to_be(
     found = capture(host, IDS, (5,))
     with torch.no_grad():
         logits = model(IDS[None]).logits[0, -1].float()
-    tolerance = 1e-5 if dtype == torch.float32 else 0.1
-    torch.testing.assert_close(found.logits[0], logits, rtol=tolerance, atol=tolerance)
+    tolerance = (1e-5 if dtype == torch.float32 else 3e-2) * float(logits.abs().max())
+    torch.testing.assert_close(found.logits[0], logits, rtol=0, atol=tolerance)
     assert host.blocks[1].parallel == (name in ("Falcon", "GPTJ", "Phi"))
     assert isinstance(host.blocks[1].attn_norm, NoNorm) == (name == "Olmo3")
     assert (host.W_pos is not None) == (name == "GPTBigCode")
@@ -106,7 +106,6 @@ def test_what_is_not_found_is_refused_with_what_was(name: str, message: str) -> 
         find_host(unknown_host(name, torch.float32))
 
 
-@pytest.mark.skipif(not TRANSFORMERS_5, reason="runs with transformers 5, where OPT's attention returns its pattern")
 def test_a_layer_without_an_mlp_module_is_refused() -> None:
     with pytest.raises(UnsupportedModelError, match=r"no single module that is its MLP .*fc1, .*fc2"):
         find_host(unknown_host("OPT", torch.float32))
