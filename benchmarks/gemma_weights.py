@@ -47,7 +47,7 @@ CASES = {
     "1b": GemmaCase(26, 1152, 6912, d_transcoder=10_080, l0=50, max_feature_nodes=4096),
     # 8 GiB = 18 layers * 9,811 features * 640 * (1 encoder + 18 decoder rows) * 4 bytes; 18 * 15 * 7.4 active
     "8gib": GemmaCase(18, 640, 2048, d_transcoder=9_811, l0=7.4, max_feature_nodes=None),
-    "270m-plain": GemmaCase(18, 640, 2048, d_transcoder=14_560, l0=50, max_feature_nodes=4096, affine=False),
+    "270m-plain": GemmaCase(18, 640, 2048, d_transcoder=14_560, l0=50, max_feature_nodes=1024, affine=False),
     "tiny": GemmaCase(3, 32, 64, d_transcoder=128, l0=6, max_feature_nodes=40, n_pos=6, d_head=8, d_vocab=300),
 }
 
