@@ -3,7 +3,7 @@
     python -m benchmarks.gemma_scope_2 --case 270m          # 18 layers, 262,080 features: 12 GiB
     python -m benchmarks.gemma_scope_2 --case 1b            # 26 layers, 262,080 features: 30 GiB
     python -m benchmarks.gemma_scope_2 --case 8gib          # 8 GiB, 2,000 active features, all attributed
-    python -m benchmarks.gemma_scope_2 --case 270m-plain --peer     # without skips, 1,024 features, beside circuit-tracer
+    python -m benchmarks.gemma_scope_2 --case 270m-plain --peer     # no skips, beside circuit-tracer
 
 Weights are random, so the graph means nothing; time and memory depend on the shapes and on how many features are
 active, which the thresholds set. Loading, tracing and pruning run in a fresh process, with the files' pages dropped

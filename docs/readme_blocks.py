@@ -31,6 +31,7 @@ def blocks() -> dict[str, str]:
         "example": EXAMPLE.read_text(encoding="utf-8").strip("\n"),
         "output": output,
         "help": run("-m", "circuits.cli", "--help").strip("\n"),
+        "large": run("-m", "benchmarks.gemma_table"),
     }
 
 

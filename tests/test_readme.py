@@ -25,7 +25,7 @@ def readme_blocks() -> ModuleType:
 
 @pytest.mark.skipif(shutil.which("dot") is None, reason="runs where Graphviz's dot is installed")
 def test_example_output_and_help_are_those_of_the_program(readme_blocks: ModuleType) -> None:
-    assert len(readme_blocks.BLOCK.findall(README)) == 3
+    assert len(readme_blocks.BLOCK.findall(README)) == 4
     assert readme_blocks.updated(README) == README, MAKE_IT
 
 
