@@ -71,7 +71,8 @@ def test_unknown_architectures_are_found_and_said_to_be(
     found = capture(host, IDS, (5,))
     with torch.no_grad():
         logits = model(IDS[None]).logits[0, -1].float()
-    tolerance = (1e-5 if dtype == torch.float32 else 3e-2) * float(logits.abs().max())
+    # In bfloat16 the host rounds as its own attention does, the capture as the eager one.
+    tolerance = (1e-5 if dtype == torch.float32 else 6e-2) * float(logits.abs().max())
     torch.testing.assert_close(found.logits[0], logits, rtol=0, atol=tolerance)
     assert host.blocks[1].parallel == (name in ("Falcon", "GPTJ", "Phi"))
     assert isinstance(host.blocks[1].attn_norm, NoNorm) == (name == "Olmo3")
