@@ -16,6 +16,7 @@ from circuits.graph import Books
 from circuits.kernels import add_up_packed, pack_rows, spread_packed, unpack_rows
 from circuits.sweep import RowBlock, SourceRows, n_layers_below
 from circuits.targets import TargetRows
+from replacement_model import BooksError
 
 __all__ = ["RowStore"]
 
@@ -112,11 +113,20 @@ class RowStore:
         return first
 
     def fill(self, first: int, block: RowBlock) -> None:
-        """Store one block of a batch that begins at row `first`."""
+        """Store one block of a batch that begins at row `first`.
+
+        Raises:
+            BooksError: an effect is not finite.
+        """
         rows = first + block.index.cpu().numpy()
         dense = (part.cpu().numpy() for part in (block.features, block.errors, block.tokens))
         new = self._rows[rows]
         pack_rows(*dense, self._cone.starts, *new.places, self._values, new.sums)
+        if not np.isfinite(new.sums).all():
+            raise BooksError(
+                f"some effects overflow {self._values.dtype}: a frozen norm's denominator is close to zero, as where a "
+                "token's embedding is; leave that token out, or trace the model in float64"
+            )
         self._rows.sums[rows] = new.sums
         self._terms[1, rows] += block.constant.cpu().numpy()
         self._terms[2, rows] += block.rounding.cpu().numpy()

@@ -11,6 +11,7 @@ from circuits.influence import node_influence
 from circuits.rows import RowStore
 from circuits.sweep import RowBlock, SourceRows
 from circuits.targets import TargetRows
+from replacement_model import BooksError
 
 N_LAYERS, N_POS, N_TARGETS, N_ACTIVE = 3, 4, 2, 40
 
@@ -160,3 +161,13 @@ def test_room_is_for_the_largest_cones_and_no_more(n_chosen: int | None) -> None
     n_values, n_edges = RowStore.sizes(case.targets, case.features, case.cone, N_TARGETS + n_chosen)
     assert n_values == most(sizes.sum(1))
     assert n_edges == most(sizes[:, case.n_active :].sum(1)) + (N_TARGETS + n_chosen) * n_chosen
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_an_effect_that_is_not_finite_is_refused(value: float) -> None:
+    case = Case()
+    store = case.store(N_TARGETS + 3)
+    row = int(np.flatnonzero(np.abs(case.dense[: case.n_active]).sum(1))[0])
+    case.dense[row, int(np.flatnonzero(case.dense[row])[0])] = value
+    with pytest.raises(BooksError, match="overflow float64"):
+        case.add(store, np.array([row]), np.array([row]))
