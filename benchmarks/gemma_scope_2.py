@@ -59,8 +59,9 @@ def measure_case(folder: Path, prompt: tuple[int, ...], case: GemmaCase, **setti
 def measure_peer(folder: Path, prompt: tuple[int, ...], case: GemmaCase, tools: Tools) -> dict[str, Any]:
     """circuit-tracer on the same weights in its own layout, loaded whole, in float32."""
     converted = folder / "peer"
-    convert = [sys.executable, "-m", "circuits.cli", "convert", str(folder / "clt"), str(converted)]
-    subprocess.run([*convert, "--to", "circuit-tracer"], check=True)
+    if not converted.is_dir():
+        convert = [sys.executable, "-m", "circuits.cli", "convert", str(folder / "clt"), str(converted)]
+        subprocess.run([*convert, "--to", "circuit-tracer"], check=True)
     install_peer()
     with tools.peer() as peer:
         start = time.perf_counter()
