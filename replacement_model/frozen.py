@@ -129,7 +129,9 @@ class FrozenModel:
         norm = self.host.final_norm.affine if bias else self.host.final_norm.linear
         normed = norm(resid_post[positions], (self.final_scale if scale is None else scale)[positions])
         at_once = self.host.d_vocab if self.host.W_U.dtype == normed.dtype else UNEMBEDDED_AT_ONCE
-        logits = torch.cat([normed @ rows.to(normed.dtype).T for rows in self.host.W_U.split(at_once)], dim=1)
+        logits = normed.new_empty(len(positions), self.host.d_vocab)
+        for rows, part in zip(self.host.W_U.split(at_once), logits.split(at_once, dim=1), strict=True):
+            part.copy_(normed @ rows.to(normed.dtype).T)
         return logits + self.host.b_U.to(normed.dtype) if bias and self.host.b_U is not None else logits
 
     def run(
