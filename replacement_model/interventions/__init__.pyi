@@ -4,6 +4,7 @@ from .intervention import Intervention
 from .observation import Observation, observe
 from .result import Continuation, FeatureChange, InterventionResult, TokenChange, Watched
 from .run import intervene
+from .steering import steer
 from .table import result_table
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "intervene",
     "observe",
     "result_table",
+    "steer",
 ]

@@ -5,7 +5,7 @@ where the decoder writes, the changes of this and earlier layers are added.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from replacement_model.interventions.freezing import norms_frozen, patterns_froz
 from replacement_model.interventions.observation import Observation, aligned
 from replacement_model.transcoder import ActiveFeatures, DecoderSite
 
-__all__ = ["EditedPass", "feature_changes", "run_edited"]
+__all__ = ["EditedPass", "Run", "feature_changes", "mlp_site", "run_edited"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,6 +39,10 @@ class EditedPass:
     cache: Any = None
 
 
+Run = Callable[..., EditedPass]
+"""Runs the host on (token_ids, n_done, cache, use_cache), all but the first with the defaults of `run_edited`."""
+
+
 def run_edited(
     observed: Observation,
     edits: Mapping[int, LayerEdits],
@@ -47,6 +51,7 @@ def run_edited(
     n_done: int = 0,
     cache: Any = None,
     use_cache: bool = False,
+    hooks: Callable[[int], AbstractContextManager[None]] | None = None,
 ) -> EditedPass:
     """Run the host on `token_ids` with `edits`.
 
@@ -58,6 +63,7 @@ def run_edited(
         n_done: positions that the cache holds.
         cache: of the pass before.
         use_cache: whether to keep keys and values.
+        hooks: what else is done to the host during a pass that begins at a position.
     """
     capture, host = observed.capture, observed.model.host
     changing = _Pass(observed, edits, conditions, n_done)
@@ -67,6 +73,8 @@ def run_edited(
             stack.enter_context(patterns_frozen(capture.frozen))
         if n_done == 0 and conditions.holds_norms:
             stack.enter_context(norms_frozen(capture.frozen))
+        if hooks is not None:
+            stack.enter_context(hooks(n_done))
         stack.enter_context(changing.hooks())
         output = host.model(token_ids[None], past_key_values=cache, use_cache=use_cache, logits_to_keep=1)
     return EditedPass(changing.tapped, changing.resid_final, output.past_key_values if use_cache else None)
@@ -104,7 +112,7 @@ class _Pass:
             for layer, block in enumerate(host.blocks):
                 read = block.mlp_norm.module.register_forward_pre_hook(self._read(layer), with_kwargs=True)
                 hooks.callback(read.remove)
-                site = _site(block, transcoder.decoder_site)
+                site = mlp_site(block, transcoder.decoder_site)
                 hooks.callback(site.register_forward_hook(self._write(layer)).remove)
             end = host.final_norm.module.register_forward_pre_hook(self._end, with_kwargs=True)
             hooks.callback(end.remove)
@@ -173,7 +181,7 @@ class _Pass:
         return stream[0].to(embed.device, embed.dtype)
 
 
-def _site(block: Block, site: DecoderSite) -> nn.Module:
+def mlp_site(block: Block, site: DecoderSite) -> nn.Module:
     """The module whose output is what the decoder writes."""
     if site is DecoderSite.POST_NORM and block.mlp_post_norm is not None:
         return block.mlp_post_norm.module

@@ -7,12 +7,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from replacement_model.activation import Activation
 from replacement_model.errors import InputError
 from replacement_model.interventions.features import Feature, resolve_positions
 from replacement_model.interventions.intervention import Intervention
 from replacement_model.transcoder import ActiveFeatures, Transcoder
 
-__all__ = ["Edit", "LayerEdits", "check_feature", "current_acts", "resolve_edits"]
+__all__ = ["Edit", "LayerEdits", "activate", "check_feature", "current_acts", "resolve_edits"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +132,16 @@ def current_acts(
     if weights is None or not weights.activation.elementwise:
         return transcoder.encode(layer, x)[:, feature_idx]
     pre_acts = x @ transcoder.encoder_rows(layer, feature_idx).T + transcoder.encoder_biases(layer, feature_idx)
-    threshold = weights.activation.threshold
+    return activate(weights.activation, pre_acts, feature_idx)
+
+
+def activate(
+    activation: Activation, pre_acts: Float[Tensor, "row n"], feature_idx: Int[Tensor, "n"]
+) -> Float[Tensor, "row n"]:
+    """Activations of some features, where the nonlinearity looks at each alone."""
+    threshold = activation.threshold
     some = None if threshold is None else threshold[feature_idx.to(threshold.device)]
-    return replace(weights.activation, threshold=some).to(x.device, x.dtype)(pre_acts)
+    return replace(activation, threshold=some).to(pre_acts.device, pre_acts.dtype)(pre_acts)
 
 
 def _affine(operation: str, value: float) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from replacement_model.interventions.conditions import Conditions
-from replacement_model.interventions.edited import EditedPass, feature_changes, run_edited
+from replacement_model.interventions.edited import EditedPass, Run, feature_changes
 from replacement_model.interventions.edits import LayerEdits
 from replacement_model.interventions.observation import Observation
 
@@ -45,9 +45,9 @@ def direct_effect(observed: Observation, edits: Mapping[int, LayerEdits]) -> Eff
     )
 
 
-def measured_effect(observed: Observation, edits: Mapping[int, LayerEdits], conditions: Conditions) -> Effect:
+def measured_effect(observed: Observation, run: Run, conditions: Conditions) -> Effect:
     """The effect in an edited pass of the host."""
-    done = run_edited(observed, edits, conditions, observed.capture.token_ids)
+    done = run(observed.capture.token_ids)
     return Effect(
         tap_changes={layer: x - observed.tapped(layer) for layer, x in done.tapped.items()},
         logits=logits_of(observed, done, conditions, list(observed.capture.logit_positions), 0),

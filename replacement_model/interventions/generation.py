@@ -7,35 +7,27 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from replacement_model.activation import Activation
 from replacement_model.errors import InputError
 from replacement_model.interventions.conditions import Conditions
-from replacement_model.interventions.edited import run_edited
-from replacement_model.interventions.edits import LayerEdits
+from replacement_model.interventions.edited import Run
 from replacement_model.interventions.effects import logits_of
 from replacement_model.interventions.observation import Observation
 from replacement_model.interventions.result import Continuation
 from replacement_model.model import ReplacementModel
 
-__all__ = ["continued"]
+__all__ = ["check_causal", "continued"]
 
 
-def continued(
-    observed: Observation, edits: Mapping[int, LayerEdits], conditions: Conditions, n_tokens: int, use_cache: bool
-) -> Continuation:
-    """Go on for `n_tokens`, or until the model ends its text.
-
-    Raises:
-        InputError: a nonlinearity looks at all positions at once, so that what is generated would change the prompt.
-    """
+def continued(observed: Observation, run: Run, conditions: Conditions, n_tokens: int, use_cache: bool) -> Continuation:
+    """Go on for `n_tokens`, or until the model ends its text."""
     model = observed.model
-    if edits:
-        _check_causal(model, edits)
     token_ids, logits, cache = observed.capture.token_ids, [], None
     chosen: list[int] = []
     stops = _end_ids(model)
     while len(chosen) < n_tokens and not (chosen and chosen[-1] in stops):
         n_done = len(token_ids) - 1 if cache is not None else 0
-        done = run_edited(observed, edits, conditions, token_ids[n_done:], n_done, cache, use_cache)
+        done = run(token_ids[n_done:], n_done, cache, use_cache)
         cache = done.cache
         logits.append(logits_of(observed, done, conditions, [len(done.resid_final) - 1], n_done)[0])
         chosen.append(int(logits[-1].argmax()))
@@ -45,10 +37,14 @@ def continued(
     return Continuation(tuple(chosen), tokens, text, _stack(logits, observed))
 
 
-def _check_causal(model: ReplacementModel, edits: Mapping[int, LayerEdits]) -> None:
-    for layer in edits:
-        weights = model.transcoder.layers[layer]
-        if weights is not None and weights.activation.kind == "batchtopk":
+def check_causal(activations: Mapping[int, Activation]) -> None:
+    """Raise if some layer's features are chosen over all positions at once.
+
+    Raises:
+        InputError: they are, so that what is generated would change what came before.
+    """
+    for layer, activation in activations.items():
+        if activation.kind == "batchtopk":
             raise InputError(
                 f"the features of layer {layer} are chosen over all positions at once (batchtopk), so that each "
                 "generated token would change those before it; intervene without generating"

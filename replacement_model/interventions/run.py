@@ -2,19 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from jaxtyping import Int
 from torch import Tensor
 
 from replacement_model.interventions.conditions import Conditions, Mode
+from replacement_model.interventions.edited import run_edited
 from replacement_model.interventions.edits import LayerEdits, resolve_edits
 from replacement_model.interventions.effects import direct_effect, measured_effect
 from replacement_model.interventions.features import Feature
-from replacement_model.interventions.generation import continued
+from replacement_model.interventions.generation import check_causal, continued
 from replacement_model.interventions.intervention import Intervention, resolve_swaps
 from replacement_model.interventions.observation import Observation, feature_widths, measure, observe
 from replacement_model.interventions.result import InterventionResult
-from replacement_model.interventions.summary import summarise, watched
+from replacement_model.interventions.summary import changed_features, summarise, watched
 from replacement_model.model import ReplacementModel
 from replacement_model.prompt import Prompt, PromptLike
 
@@ -62,15 +64,19 @@ def intervene(
     conditions = mode if isinstance(mode, Conditions) else Conditions(mode)
     conditions.check_layers(model.host.n_layers)
     edits = _edits(observed, given)
-    effect = direct_effect(observed, edits) if conditions.affine else measured_effect(observed, edits, conditions)
-    found = summarise(observed, given, conditions, edits, effect, n_top)
+    if generate:
+        check_causal({layer: weights.activation for layer in edits if (weights := model.transcoder.layers[layer])})
+    unedited, edited = (partial(run_edited, observed, each, conditions) for each in ({}, edits))
+    effect = direct_effect(observed, edits) if conditions.affine else measured_effect(observed, edited, conditions)
+    changes = changed_features(observed, conditions, edits, effect)
+    found = summarise(observed, given, conditions, effect, changes, n_top)
     if watch is not None:
         found = replace(found, watched=watched(observed, effect, watch))
     if generate:
         found = replace(
             found,
-            before=continued(observed, {}, conditions, generate, use_cache),
-            after=continued(observed, edits, conditions, generate, use_cache),
+            before=continued(observed, unedited, conditions, generate, use_cache),
+            after=continued(observed, edited, conditions, generate, use_cache),
         )
     return found
 

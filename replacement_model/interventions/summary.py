@@ -14,27 +14,35 @@ from replacement_model.interventions.features import Feature
 from replacement_model.interventions.intervention import Intervention
 from replacement_model.interventions.observation import Observation, aligned, feature_widths
 from replacement_model.interventions.result import FeatureChange, InterventionResult, Watched, token_changes
+from replacement_model.labels import FeatureLabels
 from replacement_model.transcoder import ActiveFeatures
 from replacement_model.verification import TOLERANCES
 
-__all__ = ["summarise", "watched"]
+__all__ = ["Changes", "changed_features", "summarise", "watched"]
+
+Changes = tuple[Int[Tensor, "k 3"], Float[Tensor, "k"], Float[Tensor, "k"]]
+"""(layer, pos, feature_idx), and activations before and after."""
 
 
 def summarise(
     observed: Observation,
     interventions: tuple[Intervention, ...],
     conditions: Conditions,
-    edits: Mapping[int, LayerEdits],
     effect: Effect,
+    changes: Changes,
     n_top: int,
+    labels: FeatureLabels | None = None,
 ) -> InterventionResult:
-    """The result of an intervention, without what was asked for beside it."""
+    """The result of an intervention, without what was asked for beside it.
+
+    `labels` are those of the features that changed; None for the model's.
+    """
     capture = observed.capture
     probabilities = _capped(observed, effect.logits).softmax(-1)
     moved = probabilities[-1] - capture.probabilities[-1]
     values = ((capture.logits[-1], capture.probabilities[-1]), (effect.logits[-1], probabilities[-1]))
     raised, lowered = (_top(observed, sign * moved, n_top) for sign in (1, -1))
-    features, before, after = _changed_features(observed, conditions, edits, effect)
+    features, before, after = changes
     return InterventionResult(
         tokens=observed.prompt.tokens,
         interventions=interventions,
@@ -49,7 +57,7 @@ def summarise(
         features=features,
         acts_before=before,
         acts_after=after,
-        changed=_named(observed, features, before, after, n_top),
+        changed=_named(observed.model.labels if labels is None else labels, changes, n_top),
     )
 
 
@@ -86,9 +94,10 @@ def _top(observed: Observation, gain: Float[Tensor, "d_vocab"], n_top: int) -> t
     return token_ids, [observed.model.token_string(token_id) for token_id in token_ids]
 
 
-def _changed_features(
+def changed_features(
     observed: Observation, conditions: Conditions, edits: Mapping[int, LayerEdits], effect: Effect
-) -> tuple[Int[Tensor, "k 3"], Float[Tensor, "k"], Float[Tensor, "k"]]:
+) -> Changes:
+    """Every feature whose activation changed."""
     none = effect.logits.new_empty(0)
     places, befores, afters = [none.new_empty(0, 3, dtype=torch.long)], [none], [none]
     tolerance = TOLERANCES[observed.model.dtype if conditions.affine else observed.model.host.dtype]
@@ -134,15 +143,9 @@ def _is_edited(edits: LayerEdits, active: ActiveFeatures, positions: Int[Tensor,
     return (edits.feature_idx[column] == active.feature_idx) & edits.covered(positions)[active.pos, column]
 
 
-def _named(
-    observed: Observation,
-    features: Int[Tensor, "k 3"],
-    before: Float[Tensor, "k"],
-    after: Float[Tensor, "k"],
-    n_top: int,
-) -> tuple[FeatureChange, ...]:
+def _named(labels: FeatureLabels, changes: Changes, n_top: int) -> tuple[FeatureChange, ...]:
+    features, before, after = changes
     order = torch.argsort((after - before).abs(), descending=True, stable=True)[:n_top]
-    labels = observed.model.labels
     found = zip(features[order].tolist(), before[order].tolist(), after[order].tolist(), strict=True)
     return tuple(
         FeatureChange(layer, pos, idx, was, now, None if (label := labels.get(layer, idx)) is None else label.text)
