@@ -8,7 +8,16 @@ __all__ = ["table"]
 
 RESULTS = Path(__file__).with_name("results")
 TITLES = {"270m": "270M, 18 layers", "1b": "1B, 26 layers"}
-HEADER = ("Gemma 3 shape", "CLT on disk", "active", "attributed", "load", "hash once", "trace", "memory above the model")
+HEADER = (
+    "Gemma 3 shape",
+    "CLT on disk",
+    "active",
+    "attributed",
+    "load",
+    "hash once",
+    "trace",
+    "memory above the model",
+)
 
 
 def table(folder: Path = RESULTS) -> str:

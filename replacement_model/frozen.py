@@ -128,11 +128,18 @@ class FrozenModel:
         """
         norm = self.host.final_norm.affine if bias else self.host.final_norm.linear
         normed = norm(resid_post[positions], (self.final_scale if scale is None else scale)[positions])
-        at_once = self.host.d_vocab if self.host.W_U.dtype == normed.dtype else UNEMBEDDED_AT_ONCE
-        logits = normed.new_empty(len(positions), self.host.d_vocab)
-        for rows, part in zip(self.host.W_U.split(at_once), logits.split(at_once, dim=1), strict=True):
-            part.copy_(normed @ rows.to(normed.dtype).T)
+        logits = self._product_with_unembedding(normed)
         return logits + self.host.b_U.to(normed.dtype) if bias and self.host.b_U is not None else logits
+
+    def _product_with_unembedding(self, normed: Float[Tensor, "n d_model"]) -> Float[Tensor, "n d_vocab"]:
+        """Half precision is converted in parts, into one result, so that no copy of the whole is ever made."""
+        W_U = self.host.W_U
+        if W_U.dtype == normed.dtype:
+            return normed @ W_U.T
+        logits = normed.new_empty(len(normed), len(W_U))
+        for rows, part in zip(W_U.split(UNEMBEDDED_AT_ONCE), logits.split(UNEMBEDDED_AT_ONCE, dim=1), strict=True):
+            torch.mm(normed, rows.to(normed.dtype).T, out=part)
+        return logits
 
     def run(
         self,
