@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from replacement_model.evidence.folder import EvidenceFolder
     from replacement_model.labels import FeatureLabels
 
-__all__ = ["label"]
+__all__ = ["FolderArgument", "label"]
 
 FolderArgument = Annotated[Path, typer.Argument(metavar="FOLDER", help="What `orrery features collect` wrote.")]
 

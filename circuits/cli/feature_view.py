@@ -5,13 +5,15 @@ Tokens come from any text: they are shown as text, never as markup, with control
 
 from collections.abc import Iterator, Sequence
 
+from rich.table import Table
 from rich.text import Text
 
 from replacement_model.evidence.record import Example, FeatureEvidence
+from replacement_model.evidence.scoring import LabelScore
 from replacement_model.labels import FeatureLabel
 from viz.text import visible
 
-__all__ = ["example_line", "feature_text"]
+__all__ = ["example_line", "feature_text", "score_table"]
 
 BARS = "▁▂▃▄▅▆▇█"
 BEFORE, AFTER = 24, 12  # tokens shown around the peak
@@ -19,18 +21,23 @@ SHADES = ("on grey15", "on grey30", "black on dark_orange3", "black on orange1")
 SPACES = (" ", "▁")
 
 
-def feature_text(evidence: FeatureEvidence, label: FeatureLabel | None, n_examples: int, marks: bool) -> Text:
+def feature_text(
+    evidence: FeatureEvidence, label: FeatureLabel | None, n_examples: int, marks: bool, score: LabelScore | None = None
+) -> Text:
     """All of it.
 
     Args:
         evidence: what is known.
         label: of the feature, None if it has none.
+        score: of the label, None if it was not tested.
         n_examples: to show of each group.
         marks: put signs around active tokens, for output without colours.
     """
     lines = [Text(f"feature {evidence.layer}/{evidence.feature_idx}", style="bold")]
     if label is not None:
-        lines.append(_fact("label", f"{visible(label.text)}{_scores(label)}"))
+        lines.append(_fact("label", f"{visible(label.text)}{_f1(label)}"))
+    if score is not None:
+        lines.append(_fact("", _tested(score)))
     lines.extend(_fact(name, value) for name, value in _facts(evidence) if value)
     for quantile in evidence.quantiles:
         lines += [Text(), Text(visible(quantile.name), style="cyan")]
@@ -94,10 +101,29 @@ def _tokens(tokens: Sequence[str], effects: Sequence[float]) -> str:
     return ", ".join(f"{visible(token).strip(' ') or '␣'} ({effect:+.2f})" for token, effect in pairs)
 
 
-def _scores(label: FeatureLabel) -> str:
-    if label.f1 is None:
-        return ""
-    return f"  (F1 {label.f1:.2f}, precision {label.precision or 0:.2f}, recall {label.recall or 0:.2f})"
+def _f1(label: FeatureLabel) -> str:
+    return "" if label.f1 is None else f"  (F1 {label.f1:.2f})"
+
+
+def _tested(score: LabelScore) -> str:
+    other = "" if score.shuffled is None else f"; another feature's label: {score.shuffled:.2f}"
+    return (
+        f"as a sign of activation at {score.n} + {score.n} unseen positions: balanced accuracy "
+        f"{score.balanced_accuracy:.2f}, precision {score.precision:.2f}, recall {score.recall:.2f}{other}"
+    )
+
+
+def score_table(scores: Sequence[LabelScore]) -> Table:
+    """Labels and their scores."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("feature", "label", "tested at", "balanced accuracy", "precision", "recall", "shuffled"):
+        table.add_column(name, justify="left" if name in ("feature", "label") else "right", overflow="fold")
+    for one in scores:
+        numbers = (one.balanced_accuracy, one.precision, one.recall, one.shuffled)
+        cells = (f"{one.layer}/{one.feature_idx}", visible(one.text), f"{one.n} + {one.n}")
+        shown = ("" if number is None else f"{number:.2f}" for number in numbers)
+        table.add_row(*(Text(cell) for cell in (*cells, *shown)))
+    return table
 
 
 def _fact(name: str, value: str) -> Text:

@@ -9,6 +9,7 @@ import typer
 from circuits.cli.console import say, stdout
 from circuits.cli.feature_labels import label
 from circuits.cli.feature_names import chosen_features, parse_feature
+from circuits.cli.feature_score import score
 from circuits.cli.options import DebugOption, JsonOption, ModelOption, TranscoderOption
 from circuits.cli.progress import stages, step
 from circuits.cli.sources import loading, located
@@ -128,6 +129,7 @@ def show(
     layer, idx = parse_feature(feature)
     with step("Reading the evidence"):
         from circuits.cli.feature_view import feature_text
+        from replacement_model.evidence.scoring import known_score
 
     evidence, known = _evidence(folder, layer, idx, model)
     if evidence is None:
@@ -135,7 +137,9 @@ def show(
     if as_json:
         typer.echo(json.dumps(evidence.to_json() | {"label": _label_json(known)}))
     else:
-        stdout().print(feature_text(evidence, known, examples, marks=stdout().color_system is None))
+        tested = None if known is None else known_score(folder, layer, idx, known.text)
+        marks = stdout().color_system is None
+        stdout().print(feature_text(evidence, known, examples, marks, tested))
 
 
 def _evidence(
@@ -163,3 +167,4 @@ def _label_json(known: "FeatureLabel | None") -> dict[str, Any] | None:
 
 
 features.command()(label)
+features.command()(score)

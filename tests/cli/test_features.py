@@ -1,6 +1,7 @@
 """`orrery features` on the pocket model, end to end."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,12 @@ import torch
 from rich.console import Console
 from safetensors.torch import save_file
 
+from circuits import load_circuit
 from circuits.cli.feature_view import example_line, feature_text
+from replacement_model import ReplacementModel
+from replacement_model.evidence import CollectOptions, EvidenceFolder, collect, open_text
 from replacement_model.evidence.record import Example, FeatureEvidence, Quantile
+from replacement_model.evidence.records import RecordOptions
 
 LINES = "the capital of the state containing Dallas is\nthe capital of the state containing Seattle is\n"
 
@@ -21,18 +26,23 @@ def text_file(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def collected(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("collected")
+    (place / "text.txt").write_text(LINES, encoding="utf-8")
+    options = CollectOptions(record=RecordOptions(n_nearest=2))
+    collect(ReplacementModel.from_pretrained("pocket"), open_text(str(place / "text.txt")), place / "ev", options)
+    return place / "ev"
+
+
 @pytest.fixture
-def folder(orrery, text_file: Path, tmp_path: Path) -> Path:
-    outcome = orrery("features", "collect", text_file, "-o", tmp_path / "ev", "--nearest", "2", "--json")
-    facts = json.loads(outcome.stdout)
-    assert (outcome.code, facts["n_contexts"], facts["n_positions"]) == (0, 2, 16)
-    return tmp_path / "ev"
+def folder(collected: Path, tmp_path: Path) -> Path:
+    """Evidence on every feature over two prompts, to be labelled."""
+    return Path(shutil.copytree(collected, tmp_path / "ev"))
 
 
 def strongest(folder: Path) -> str:
     """A feature that is active at Dallas."""
-    from replacement_model.evidence import EvidenceFolder
-
     evidence = EvidenceFolder(folder)
     for key in evidence.keys():  # noqa: SIM118
         for example in evidence.get(*key).examples:
@@ -73,10 +83,11 @@ def test_labels_by_hand_from_a_file_and_by_a_function(orrery, folder: Path, tmp_
 def test_the_features_of_a_graph_are_collected(orrery, text_file: Path, tmp_path: Path) -> None:
     graph = tmp_path / "graph.safetensors"
     orrery("trace", "the capital of the state containing Dallas is", "-o", graph, "--node-threshold", "0.3")
-    orrery("features", "collect", text_file, "-o", tmp_path / "ev", "--graph", graph, "--feature", "0/1")
-    from circuits import load_circuit
-    from replacement_model.evidence import EvidenceFolder
-
+    outcome = orrery(
+        "features", "collect", text_file, "-o", tmp_path / "ev", "--graph", graph, "--feature", "0/1", "--json"
+    )
+    facts = json.loads(outcome.stdout)
+    assert (outcome.code, facts["n_contexts"], facts["n_positions"]) == (0, 2, 16)
     circuit = load_circuit(graph)
     kept = circuit.graph.features[circuit.node_mask[circuit.graph.layout.feature_nodes]]
     expected = {(int(layer), int(idx)) for layer, _, idx in kept} | {(0, 1)}
@@ -103,7 +114,31 @@ def test_wrong_calls_are_refused(refuse, folder: Path, text_file: Path, tmp_path
     refuse("features", "label", folder, "--set", "0/1", says="expected --set LAYER/INDEX=TEXT")
     refuse("features", "label", folder, "--labeller", "nothing", says="no orrery.labellers named 'nothing'")
     refuse("features", "collect", tmp_path / "none.txt", "-o", tmp_path / "x", says="does not exist")
-    refuse("features", "collect", text_file, "-o", folder, says="evidence of another options")
+    refuse("features", "collect", text_file, "-o", folder, says="evidence of another text, options")
+
+
+def test_scores_of_labels_on_unseen_text(orrery, refuse, tmp_path: Path) -> None:
+    folder = tmp_path / "ev"
+    some = [part for idx in range(0, 2048, 12) for part in ("--feature", f"1/{idx}")]
+    orrery("features", "collect", "pocket:validation", "-o", folder, "--nearest", "0", *some)
+    refuse("features", "score", folder, "pocket:test", says="has no labels")
+    orrery("features", "label", folder, "--labeller", "replacement_model.evidence.rules:token_label")
+    refuse("features", "score", folder, "pocket:validation", says="the labels rest on pocket:validation itself")
+    refuse("features", "score", folder, "pocket:test", "--predictor", "x", says="no orrery.predictors named 'x'")
+    report = json.loads(orrery("features", "score", folder, "pocket:test", "--json").stdout)
+    assert report["tested_on"]["left_out"] == ["pocket:validation"]
+    assert len(report["scores"]) > 20
+    assert report["balanced_accuracy"]["low"] > report["shuffled"]["high"]
+    assert abs(report["shuffled"]["value"] - 0.5) < 0.05
+    best = max(report["scores"], key=lambda one: one["balanced_accuracy"])
+    name = f"{best['layer']}/{best['feature_idx']}"
+    assert f"balanced accuracy {best['balanced_accuracy']:.2f}" in " ".join(
+        orrery("features", "show", folder, name).stdout.split()
+    )
+    label = json.loads(orrery("features", "show", folder, name, "--json").stdout)["label"]
+    assert label["f1"] == best["f1"]
+    table = orrery("features", "score", folder, "pocket:test", "--rows", "3").stdout
+    assert "with another's label 0." in table
 
 
 def shown(text) -> str:
