@@ -89,6 +89,7 @@ def attribute(
     settings = {
         "max_feature_nodes": max_feature_nodes,
         "update_interval": update_interval,
+        "host_pieces": model.host.how,
         "host_dtype": str(model.host.dtype).removeprefix("torch."),
         "dtype": str(model.dtype).removeprefix("torch."),
         "device": str(model.host.device),

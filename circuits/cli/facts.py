@@ -107,14 +107,18 @@ def _transcoder(path: Path) -> Facts:
 
 
 def _model(path: Path) -> Facts:
+    from replacement_model.errors import NoAdapterError
     from replacement_model.host import adapt
     from replacement_model.loading import load_empty_model
 
     model = load_empty_model(path)
-    host = adapt(model)
+    known = {"kind": "model", "architecture": type(model).__name__}
+    try:
+        host = adapt(model)
+    except NoAdapterError:
+        return {**known, "host adapter": "none; with its weights, a trace looks for the pieces by structure"}
     return {
-        "kind": "model",
-        "architecture": type(model).__name__,
+        **known,
         "layers": host.n_layers,
         "d_model": host.d_model,
         "vocabulary": host.d_vocab,

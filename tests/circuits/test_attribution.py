@@ -199,6 +199,7 @@ def test_the_graph_says_how_it_was_made(full: Graph) -> None:
         "host_dtype": "float64",
         "dtype": "float64",
         "device": "cpu",
+        "host_pieces": "adapter",
         "n_active_features": len(full.features),
         "prepended_token_id": None,
         "chat_template": False,

@@ -40,9 +40,11 @@ def test_another_safetensors_file_is_refused(refuse, golden_dir: Path) -> None:
     refuse("info", golden_dir / "gpt2_clt_relu" / "model" / "model.safetensors", says="not a graph")
 
 
-def test_a_model_without_adapter_is_refused(refuse, tmp_path: Path) -> None:
+def test_a_model_without_adapter_is_for_a_trace_to_try(orrery, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "opt", "num_hidden_layers": 1, "vocab_size": 10}))
-    refuse("info", tmp_path, says="no host adapter for OPTForCausalLM")
+    facts = json.loads(orrery("info", tmp_path, "--json").stdout)
+    assert facts["architecture"] == "OPTForCausalLM"
+    assert facts["host adapter"].startswith("none; with its weights")
 
 
 def test_a_config_that_is_no_model_is_refused(refuse, tmp_path: Path) -> None:
