@@ -7,6 +7,7 @@ from functools import partial
 from jaxtyping import Int
 from torch import Tensor
 
+from replacement_model.errors import InputError
 from replacement_model.interventions.conditions import Conditions, Mode
 from replacement_model.interventions.edited import run_edited
 from replacement_model.interventions.edits import LayerEdits, resolve_edits
@@ -60,6 +61,8 @@ def intervene(
         ('Austin', 'Houston')
     """
     observed = prompt if isinstance(prompt, Observation) else observe(model, prompt, logit_positions)
+    if observed.model is not model:
+        raise InputError("the observation is of another model; observe the prompt with the one that is given")
     given = (interventions,) if isinstance(interventions, Intervention) else tuple(interventions)
     conditions = mode if isinstance(mode, Conditions) else Conditions(mode)
     conditions.check_layers(model.host.n_layers)

@@ -61,6 +61,8 @@ def steer(
         InputError: a feature, layer or position does not exist, or there is nothing to do.
     """
     observed = prompt if isinstance(prompt, Observation) else observe(model, prompt)
+    if observed.model is not model:
+        raise InputError("the observation is of another model; observe the prompt with the one that is given")
     coders = {one.layer: one for one in ([autoencoders] if isinstance(autoencoders, Autoencoder) else autoencoders)}
     given = (interventions,) if isinstance(interventions, Intervention) else tuple(interventions)
     conditions = Conditions("free", frozen_attention=frozen_attention)

@@ -87,6 +87,8 @@ def test_nothing_to_do_is_refused() -> None:
         Conditions("free", layers=(1,))
     with pytest.raises(InputError, match="layer 9 does not exist"):
         intervene(tiny_model(), PROMPT, Intervention.ablate("1/-1/3"), Conditions("direct", layers=(9,)))
+    with pytest.raises(InputError, match="another model"):
+        intervene(tiny_model(), observe(tiny_model(), PROMPT), Intervention.ablate("1/-1/3"))
     with pytest.raises(InputError, match="positions 0 to 6"):
         intervene(tiny_model(), PROMPT, Intervention.ablate("1/-1/3"), logit_positions=(7,))
 
