@@ -21,6 +21,8 @@ PromptLike: TypeAlias = str | Sequence[int] | Sequence[Mapping[str, Any]] | np.n
 
 logger = logging.getLogger(__name__)
 
+LISTED_WORDS = 8  # of those that a vocabulary does not have
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prompt:
@@ -190,7 +192,9 @@ def _encode(text: str, tokenizer: PreTrainedTokenizerBase | None, add_special: b
     unknown_id = tokenizer.unk_token_id
     if unknown_id is not None and unknown_id in ids and unknown_id not in _special_ids(tokenizer):
         words = [word for word in text.split() if unknown_id in tokenizer(word, add_special_tokens=False)["input_ids"]]
-        listed = ", ".join(repr(word) for word in words) or "part of the prompt"
+        listed = ", ".join(repr(word) for word in words[:LISTED_WORDS]) or "part of the prompt"
+        if len(words) > LISTED_WORDS:
+            listed += f" and {len(words) - LISTED_WORDS} others"
         raise InputError(f"the model's vocabulary does not have {listed}; rephrase the prompt with words that it knows")
     return ids
 
