@@ -168,5 +168,5 @@ def test_what_was_done_is_said(make_tokenizer: Make) -> None:
 
 def test_of_many_unknown_words_some_are_named(make_tokenizer: Callable) -> None:
     text = " ".join(f"odd{index}" for index in range(30))
-    with pytest.raises(InputError, match="does not have 'odd0', .*'odd7' and 22 others; rephrase"):
+    with pytest.raises(InputError, match=r"does not have 'odd0', .*'odd7' and 22 others; rephrase"):
         read_prompt(text, make_tokenizer(), 40)
