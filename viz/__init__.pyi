@@ -1,6 +1,7 @@
 from .dot import graphviz
 from .frontend_json import graph_json, write_graph_json
 from .frontend_rules import validate_graph_json
+from .group_overview import group_summary, group_summary_dict
 from .overview import summary, summary_dict
 from .picture import Picture
 from .tabular import graphml, tables
@@ -10,6 +11,8 @@ __all__ = [
     "graph_json",
     "graphml",
     "graphviz",
+    "group_summary",
+    "group_summary_dict",
     "summary",
     "summary_dict",
     "tables",

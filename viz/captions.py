@@ -31,10 +31,10 @@ def small_print(circuit: Circuit, part: Excerpt) -> str:
     """What the picture leaves out, how it was pruned, and how far it can be trusted."""
     graph = circuit.graph
     if part.n_drawn < part.n_circuit:
-        count = f"{part.n_drawn} of {part.n_circuit} features and errors"
+        count = f"{part.n_drawn} of {part.n_circuit} {part.things}"
         nodes = f"Drawn: {count}, {part.node_share:.0%} of their influence"
     else:
-        nodes = f"Drawn: all {part.n_circuit} features and errors of the circuit"
+        nodes = f"Drawn: all {part.n_circuit} {part.things} of the circuit"
     if len(part.edges) < part.n_circuit_edges:
         edges = f"{len(part.edges)} of {part.n_circuit_edges} edges, {part.edge_share:.0%} of theirs"
     else:
@@ -42,6 +42,7 @@ def small_print(circuit: Circuit, part: Excerpt) -> str:
     fvu = [value for value in graph.fvu if np.isfinite(value)]
     facts = [
         f"{nodes}; {edges}.",
+        *([part.note] if part.note else []),
         f"Thresholds: nodes {circuit.node_threshold:g}, edges {circuit.edge_threshold:g}.",
         f"Replacement score {circuit.replacement_score:.2f} (circuit {circuit.circuit_replacement_score:.2f}),",
         f"completeness {circuit.completeness_score:.2f} ({circuit.circuit_completeness_score:.2f}).",

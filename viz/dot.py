@@ -5,16 +5,19 @@ palette of Okabe and Ito); strength is shown by width and opacity.
 """
 
 import html
+from collections.abc import Mapping
 
 import graphviz as gv
 
 from circuits.graph import Graph
 from circuits.pruning import Circuit
+from circuits.supernodes.grouped import GroupedCircuit
 from replacement_model.errors import InputError
 from viz.captions import edge_story, node_story, prompt_title, small_print
 from viz.excerpt import Excerpt, excerpt
 from viz.grid import CAPTION_SIZE, FONT_SIZE, Box
 from viz.kept import as_circuit
+from viz.merged import merge
 from viz.picture import Picture
 from viz.placement import Plan, place
 from viz.routing import EDGE_WIDTH, Route, crowding, route
@@ -28,6 +31,7 @@ POSITIVE, NEGATIVE = "#0072B2", "#D55E00"
 FEATURE_TINT, TARGET_TINT, TOKEN_FILL = "#E69F00", "#009E73", "#E3E7EA"
 INK, GREY, PALE, GUIDE = "#222222", "#777777", "#F5F5F5", "#DDDDDD"
 FEATURE_LOOK = {"style": "filled,rounded", "color": "#555555"}
+SUPERNODE_LOOK = {"penwidth": "2.4", "color": "#222222"}
 ERROR_LOOK = {"style": "filled,dashed", "color": "#999999", "fillcolor": "#F0F0F0", "penwidth": "0.6"}
 TOKEN_LOOK = {"color": TOKEN_FILL, "fillcolor": TOKEN_FILL}
 TITLE_SIZE, SMALL_SIZE, LEGEND_SIZE = 13.0, 8.0, 8.5
@@ -38,7 +42,11 @@ WIDER = 1.06  # small type is wider than its measure, since letters are set on w
 
 
 def graphviz(
-    graph: Graph | Circuit, *, max_nodes: int = 30, max_edges: int | None = None, title: str | None = None
+    graph: Graph | Circuit | GroupedCircuit,
+    *,
+    max_nodes: int = 30,
+    max_edges: int | None = None,
+    title: str | None = None,
 ) -> Picture:
     """Draw a circuit: tokens along the bottom, layers upward, targets on top, positions as columns.
 
@@ -46,7 +54,8 @@ def graphviz(
     the picture says how many are left out and which share of the influence is shown; likewise for edges.
 
     Args:
-        graph: a circuit; of a graph, the most influential part is drawn.
+        graph: a circuit; of a graph, the most influential part is drawn. Supernodes of a grouped circuit are drawn as
+            one box each, with a heavy border.
         max_nodes: most features and errors to draw.
         max_edges: most edges to draw, about; twice as many as features, errors and targets when None.
         title: text above the picture; the prompt and its first target when None.
@@ -64,18 +73,19 @@ def graphviz(
     """
     if max_nodes < 1 or (max_edges is not None and max_edges < 1):
         raise InputError(f"expected max_nodes and max_edges of at least 1, got {max_nodes} and {max_edges}; raise them")
-    circuit = as_circuit(graph)
-    part = excerpt(circuit, max_nodes, max_edges)
+    merged = merge(graph) if isinstance(graph, GroupedCircuit) else None
+    circuit = as_circuit(graph) if merged is None else merged.circuit
+    part = excerpt(circuit, max_nodes, max_edges) if merged is None else merged.excerpt(max_nodes, max_edges)
     # Edges are routed twice: the first time tells how wide the gutters between the boxes must be.
     plan = place(circuit.graph, part, crowding(place(circuit.graph, part, {}), part.edges))
-    return Picture(_Drawing(circuit, part, plan).source(title))
+    return Picture(_Drawing(circuit, part, plan, {} if merged is None else merged.stories).source(title))
 
 
 class _Drawing:
     """Writes one plan as DOT; used once."""
 
-    def __init__(self, circuit: Circuit, part: Excerpt, plan: Plan):
-        self.circuit, self.part, self.plan = circuit, part, plan
+    def __init__(self, circuit: Circuit, part: Excerpt, plan: Plan, stories: Mapping[int, str]):
+        self.circuit, self.part, self.plan, self.stories = circuit, part, plan, stories
         self.width = max(plan.width, MIN_WIDTH)
         features = [node for node in part.nodes if node < circuit.graph.layout.n_features]
         self.max_influence = max((float(circuit.node_influence[node]) for node in features), default=0.0)
@@ -160,7 +170,9 @@ class _Drawing:
                 "penwidth": "1.4",
             },
         }[box.kind]
-        story = _tooltip(node_story(self.circuit, box.node))
+        if box.node in self.part.captions:
+            look = look | SUPERNODE_LOOK
+        story = _tooltip(self.stories.get(box.node) or node_story(self.circuit, box.node))
         self.dot.node(f"n{box.node}", _label(box), tooltip=story, **_at(box.x, box.y, box.width, box.height), **look)
 
     def _darkness(self, node: int) -> float:
@@ -180,9 +192,11 @@ class _Drawing:
         """What shapes and lines mean, on as many lines as it takes; returns where it ends."""
         strongest = max((edge.influence for edge in self.part.edges), default=0.0)
         has_errors = any(self.plan.boxes[node].kind == "error" for node in self.part.nodes)
+        has_supernodes = any(node in self.part.captions for node in self.part.nodes)
         samples: list[tuple[str, dict[str, str] | tuple[float, float]]] = [
             ("token", TOKEN_LOOK),
             ("feature, darker with influence", {**FEATURE_LOOK, "fillcolor": _tint(FEATURE_TINT, 0.3)}),
+            *([("supernode", {**FEATURE_LOOK, **SUPERNODE_LOOK, "fillcolor": "white"})] if has_supernodes else []),
             *([("error (MLP output not explained)", ERROR_LOOK)] if has_errors else []),
             ("raises", (1.0, 0.8)),
             ("lowers", (-1.0, 0.8)),

@@ -1,8 +1,10 @@
 """What of a circuit goes into a picture: the nodes and edges with the most influence, and how much they leave out."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
+import scipy.sparse as sp
 from jaxtyping import Bool
 
 from circuits.edge_influence import edge_influence
@@ -47,6 +49,9 @@ class Excerpt:
         node_share: influence of the drawn features and errors over that of all in the circuit.
         n_circuit_edges: edges in the circuit.
         edge_share: influence through the drawn edges over that through all in the circuit.
+        captions: small type below supernodes, by node.
+        things: what is counted as drawn.
+        note: what else the small print says.
     """
 
     nodes: tuple[int, ...]
@@ -56,17 +61,22 @@ class Excerpt:
     node_share: float
     n_circuit_edges: int
     edge_share: float
+    captions: Mapping[int, str] = field(default_factory=dict)
+    things: str = "features and errors"
+    note: str = ""
 
 
-def excerpt(circuit: Circuit, max_nodes: int, max_edges: int | None) -> Excerpt:
+def excerpt(circuit: Circuit, max_nodes: int, max_edges: int | None, flow: sp.csr_array | None = None) -> Excerpt:
     """Choose what to draw: at most `max_nodes` features and errors and about `max_edges` edges, by influence
     (two for each inner node and target when None).
 
     Every drawn feature keeps its strongest edge upward and downward, also beyond `max_edges`: a node without edges
-    would say nothing. Targets are always drawn, and the tokens of a short prompt.
+    would say nothing. Targets are always drawn, and the tokens of a short prompt. `flow` is the influence through the
+    circuit's edges, where it is not that of `edge_influence`.
     """
     layout = circuit.graph.layout
-    influence = (edge_influence(circuit) / circuit.graph.target_weights.sum()).tocoo()
+    flow = edge_influence(circuit) if flow is None else flow
+    influence = (flow / circuit.graph.target_weights.sum()).tocoo()
     sources, targets = influence.col.astype(np.int64), layout.row_nodes()[influence.row]
     near = _within_reach(circuit, max_nodes)
     ranked = np.flatnonzero(near[sources] & near[targets])

@@ -14,12 +14,14 @@ import numpy as np
 from circuits.graph import Graph, Target
 from circuits.node_names import node_names
 from circuits.pruning import Circuit
+from circuits.supernodes.file import named_groups
+from circuits.supernodes.grouped import GroupedCircuit
 from replacement_model.errors import InputError
 from replacement_model.evidence.record import cantor_pair
 from viz.captions import maker
 from viz.files import write_files
 from viz.frontend_rules import encoded, validate_graph_json
-from viz.kept import as_circuit
+from viz.kept import as_circuit, grouping_of
 
 __all__ = ["graph_json", "write_graph_json"]
 
@@ -34,11 +36,14 @@ DESCRIPTION = (
 )
 
 
-def graph_json(graph: Graph | Circuit, *, slug: str | None = None, scan: str | None = None) -> dict[str, Any]:
+def graph_json(
+    graph: Graph | Circuit | GroupedCircuit, *, slug: str | None = None, scan: str | None = None
+) -> dict[str, Any]:
     """A circuit as one JSON object in the front-ends' format (formats: `docs/formats.md`, "Graph JSON").
 
     Args:
-        graph: a circuit; of a graph, everything that has an influence.
+        graph: a circuit; of a graph, everything that has an influence. The supernodes of a grouped circuit go into
+            `qParams`, their nodes pinned, as the front-ends want them.
         slug: name of this graph; made from the prompt when None.
         scan: name of the model and feature set; made from the transcoder's name when None.
 
@@ -51,14 +56,16 @@ def graph_json(graph: Graph | Circuit, *, slug: str | None = None, scan: str | N
     Example:
         json.dumps(viz.graph_json(circuit, slug="dallas"))
     """
-    circuit = as_circuit(graph)
+    circuit, grouping = as_circuit(graph), grouping_of(graph)
     names = node_names(circuit.graph)
+    groups = named_groups(grouping, circuit.graph)
+    pinned = [name for _, *members in groups for name in members]
     links = circuit.edges.tocoo()
     targets = circuit.graph.layout.row_nodes()[links.row]
     ends = zip(links.col.tolist(), targets.tolist(), links.data.tolist(), strict=True)
     value = {
         "metadata": _metadata(circuit, slug or _slug(circuit), scan or _clean(circuit.graph.metadata.transcoder_name)),
-        "qParams": {"pinnedIds": [], "supernodes": [], "linkType": "both", "clickedId": "", "sg_pos": ""},
+        "qParams": {"pinnedIds": pinned, "supernodes": groups, "linkType": "both", "clickedId": "", "sg_pos": ""},
         "nodes": [_node(circuit, int(node), names[node]) for node in np.flatnonzero(circuit.node_mask)],
         "links": [
             {"source": names[source], "target": names[target], "weight": weight} for source, target, weight in ends
@@ -74,7 +81,7 @@ def graph_json(graph: Graph | Circuit, *, slug: str | None = None, scan: str | N
 
 
 def write_graph_json(
-    graph: Graph | Circuit, path: str | Path, *, slug: str | None = None, scan: str | None = None
+    graph: Graph | Circuit | GroupedCircuit, path: str | Path, *, slug: str | None = None, scan: str | None = None
 ) -> tuple[Path, ...]:
     """Write what the front-ends read: one file to upload, or a folder to serve.
 
@@ -91,7 +98,7 @@ def write_graph_json(
         InputError: a rule would be broken, a file cannot be written, or `graph-metadata.json` is something else.
     """
     circuit, place = as_circuit(graph), Path(path)
-    value = graph_json(circuit, slug=slug, scan=scan)
+    value = graph_json(graph, slug=slug, scan=scan)
     if place.suffix == ".json":
         write_files({place: encoded(value)})
         return (place,)

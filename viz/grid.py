@@ -79,7 +79,8 @@ def lay_grid(graph: Graph, excerpt: Excerpt) -> Grid:
         attributes = graph.node_attributes(node)
         key = (attributes["layer"], attributes["pos"])
         if attributes["kind"] == "feature":
-            caption = "" if graph.feature_labels[node] is None else f"#{attributes['feature_idx']}"
+            own = "" if graph.feature_labels[node] is None else f"#{attributes['feature_idx']}"
+            caption = excerpt.captions.get(node, own)
             cells.setdefault(key, []).append(_text_box(node, "feature", attributes["label"], caption))
         elif attributes["kind"] == "error":
             errors[key] = Box(node, "error", *ERROR_SIZE, ("error",))

@@ -12,8 +12,11 @@ from circuits.edge_influence import edge_influence
 from circuits.graph import Graph
 from circuits.node_names import node_names
 from circuits.pruning import Circuit
+from circuits.supernodes.grouped import GroupedCircuit
+from circuits.supernodes.grouping import Grouping
 from viz.files import write_files
-from viz.kept import as_circuit
+from viz.group_tables import BLOCK_COLUMNS, BLOCK_EDGE_COLUMNS, block_edges, block_rows
+from viz.kept import as_circuit, grouping_of
 from viz.text import visible
 
 __all__ = ["graphml", "tables"]
@@ -25,7 +28,7 @@ NODE_COLUMNS = (
 EDGE_COLUMNS = ("source", "target", "weight", "influence", "source_label", "target_label")
 
 
-def graphml(graph: Graph | Circuit, path: str | Path) -> Path:
+def graphml(graph: Graph | Circuit | GroupedCircuit, path: str | Path) -> Path:
     r"""Write a circuit as GraphML, which Gephi, Cytoscape, yEd and networkx read.
 
     Control characters in tokens and labels, which XML cannot hold, are written out (`\x00`).
@@ -46,7 +49,7 @@ def graphml(graph: Graph | Circuit, path: str | Path) -> Path:
         edge_threshold=float(circuit.edge_threshold),
         books_residual=float(circuit.graph.books.residual),
     )
-    for row in _nodes(circuit):
+    for row in _nodes(circuit, grouping_of(graph)):
         values = {
             key: visible(value) if isinstance(value, str) else value for key, value in row.items() if value is not None
         }
@@ -60,11 +63,13 @@ def graphml(graph: Graph | Circuit, path: str | Path) -> Path:
     return Path(path)
 
 
-def tables(graph: Graph | Circuit, path: str | Path) -> tuple[Path, Path]:
-    """Write a circuit as two CSV files, `<path>.nodes.csv` and `<path>.edges.csv`.
+def tables(graph: Graph | Circuit | GroupedCircuit, path: str | Path) -> tuple[Path, ...]:
+    """Write a circuit as two CSV files, `<path>.nodes.csv` and `<path>.edges.csv`; with supernodes as four.
 
     The columns are NODE_COLUMNS and EDGE_COLUMNS; an empty field means that a node has no such value. Influence is
     measured in the targets' weights; an edge runs from `source` to `target`, which are node ids of the first file.
+    Of a grouped circuit, nodes also have their `supernode`, and `<path>.supernodes.csv` and
+    `<path>.supernode-edges.csv` hold the merged graph (columns BLOCK_COLUMNS and BLOCK_EDGE_COLUMNS).
 
     Args:
         graph: a circuit; of a graph, everything that has an influence.
@@ -76,12 +81,20 @@ def tables(graph: Graph | Circuit, path: str | Path) -> tuple[Path, Path]:
     circuit = as_circuit(graph)
     stem = str(path).removesuffix(".csv")
     nodes, edges = Path(f"{stem}.nodes.csv"), Path(f"{stem}.edges.csv")
-    write_files({nodes: _csv(NODE_COLUMNS, _nodes(circuit)), edges: _csv(EDGE_COLUMNS, _edges(circuit))})
-    return nodes, edges
+    grouping = grouping_of(graph)
+    columns = (*NODE_COLUMNS, "supernode") if isinstance(graph, GroupedCircuit) else NODE_COLUMNS
+    files = {nodes: _csv(columns, _nodes(circuit, grouping)), edges: _csv(EDGE_COLUMNS, _edges(circuit))}
+    if isinstance(graph, GroupedCircuit):
+        blocks = block_rows(graph, node_names(circuit.graph))
+        files[Path(f"{stem}.supernodes.csv")] = _csv(BLOCK_COLUMNS, blocks)
+        files[Path(f"{stem}.supernode-edges.csv")] = _csv(BLOCK_EDGE_COLUMNS, block_edges(graph))
+    write_files(files)
+    return tuple(files)
 
 
-def _nodes(circuit: Circuit) -> list[dict[str, Any]]:
+def _nodes(circuit: Circuit, grouping: Grouping) -> list[dict[str, Any]]:
     graph, names = circuit.graph, node_names(circuit.graph)
+    supernode = {node: group.label for group in grouping for node in group.nodes}
     rows = []
     for node in np.flatnonzero(circuit.node_mask).tolist():
         attributes = graph.node_attributes(node)
@@ -95,7 +108,8 @@ def _nodes(circuit: Circuit) -> list[dict[str, Any]]:
             "influence": None if is_target else float(circuit.node_influence[node]),
             "cumulative_influence": None if is_target else float(circuit.cumulative_influence[node]),
         }
-        rows.append({key: row.get(key) for key in NODE_COLUMNS})
+        within = {"supernode": supernode.get(node)} if len(grouping) else {}
+        rows.append({key: row.get(key) for key in NODE_COLUMNS} | within)
     return rows
 
 

@@ -12,6 +12,7 @@ from circuits.cli.console import quiet_libraries, say_error
 from circuits.cli.convert import convert
 from circuits.cli.export import export
 from circuits.cli.features import features
+from circuits.cli.group import group
 from circuits.cli.info import info
 from circuits.cli.intervene import intervene
 from circuits.cli.options import debugging
@@ -56,7 +57,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (trace, prune, export, intervene, info, convert):
+for command in (trace, prune, export, group, intervene, info, convert):
     app.command(name=command.__name__)(command)
 app.add_typer(features, name="features")
 app.add_typer(pocket, name="pocket")

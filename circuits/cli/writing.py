@@ -8,12 +8,12 @@ from circuits.cli.console import say
 from circuits.cli.output import OutputFile
 
 if TYPE_CHECKING:
-    from circuits import Circuit
+    from circuits import Circuit, GroupedCircuit
 
 __all__ = ["write_all"]
 
 
-def write_all(circuit: "Circuit", files: Iterable[OutputFile]) -> tuple[str, ...]:
+def write_all(circuit: "Circuit | GroupedCircuit", files: Iterable[OutputFile]) -> tuple[str, ...]:
     """Write every file, name each on stderr, and return their paths.
 
     Raises:
@@ -28,13 +28,14 @@ def write_all(circuit: "Circuit", files: Iterable[OutputFile]) -> tuple[str, ...
     return tuple(written)
 
 
-def _write(circuit: "Circuit", file: OutputFile) -> tuple[Path, ...]:
+def _write(circuit: "Circuit | GroupedCircuit", file: OutputFile) -> tuple[Path, ...]:
     import viz
     from circuits import save_circuit
     from viz.files import write_files
+    from viz.kept import as_circuit
 
     if file.format == "graph":
-        save_circuit(circuit, file.path)
+        save_circuit(as_circuit(circuit), file.path)
     elif file.format == "json":
         return viz.write_graph_json(circuit, file.path)
     elif file.format == "graphml":

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Int
 
 from circuits.graph import Graph
 from replacement_model.errors import InputError
+from replacement_model.interventions.features import Feature, Supernode
 
 __all__ = ["Group", "Grouping"]
 
@@ -29,6 +30,12 @@ class Group:
         """(layer, pos, feature_idx) of the features among its nodes: what an intervention acts on."""
         rows = graph.features[[node for node in self.nodes if node < graph.layout.n_features]]
         return tuple((layer, pos, idx) for layer, pos, idx in rows.tolist())
+
+    def supernode(self, graph: Graph) -> Supernode:
+        """Its features with their activations on the graph's prompt, to intervene on or to swap in."""
+        features = tuple(Feature(layer, idx, pos) for layer, pos, idx in self.features(graph))
+        nodes = [node for node in self.nodes if node < graph.layout.n_features]
+        return Supernode(self.label, features, tuple(graph.feature_acts[nodes].astype(float).tolist()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@ import pytest
 
 from circuits.supernodes.grouping import Group, Grouping
 from replacement_model.errors import InputError
+from replacement_model.interventions.features import as_features
 
 
 def test_features_are_what_an_intervention_takes(make_random_graph) -> None:
@@ -35,3 +36,12 @@ def test_within_leaves_out_nodes_and_then_supernodes() -> None:
     grouping = Grouping((Group("a", (0, 2)), Group("b", (1,))))
     assert grouping.within(np.array([True, False, False])) == Grouping((Group("a", (0,)),))
     np.testing.assert_array_equal(grouping.membership(np.array([2, 1, 3, 0])), [0, 1, -1, 0])
+
+
+def test_an_intervention_takes_a_group_as_its_supernode(make_random_graph) -> None:
+    graph = make_random_graph(0)
+    group = Group("texas", (4, graph.layout.error_node(1, 2), 2))
+    found = group.supernode(graph)
+    assert found.name == "texas"
+    assert found.features == as_features(group.features(graph))
+    assert found.acts == tuple(graph.feature_acts[[4, 2]].tolist())
