@@ -47,7 +47,7 @@ graphviz:
 	@command -v dot >/dev/null || { \
 		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 			echo "Installing Graphviz"; \
-			{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends graphviz; } \
+			{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends graphviz fonts-liberation; } \
 				>/dev/null 2>&1 || echo "Graphviz could not be installed: pictures will be missing" >&2; \
 		else \
 			echo "Graphviz's dot is not installed: for pictures, run 'sudo apt install graphviz' or 'brew install graphviz'" >&2; \
