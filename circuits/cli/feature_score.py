@@ -176,7 +176,9 @@ def _print(report: "ScoreReport", rows: int) -> None:
         stdout().print(score_table(best[:rows]))
         stdout().print()
     stdout().print(f"{len(report.scores)} labels tested; {report.matching}")
-    stdout().print(f"not tested: {report.n_rare} of rarely active features, {report.n_untestable} that say no rule")
+    stdout().print(
+        f"not tested: {report.n_rare} of rarely active features, {report.n_untestable} that the predictor cannot read"
+    )
     stdout().print(f"balanced accuracy    {_mean(report.balanced_accuracy)}")
     stdout().print(f"with another's label {_mean(report.shuffled)}")
 

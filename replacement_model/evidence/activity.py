@@ -19,6 +19,8 @@ from replacement_model.transcoder import ActiveFeatures, EncoderTap, Transcoder
 
 __all__ = ["Activity", "active_in", "check_host"]
 
+DENSE_BYTES = 2**26  # of activations, where all features of a position must be known to choose the active ones
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Activity:
@@ -112,17 +114,35 @@ def _encoded(
     counted: Bool[Tensor, "context pos"],
 ) -> tuple[Int[np.ndarray, "n 2"], ActiveFeatures]:
     """Active features whose `pos` counts the rows of a list of (context within the batch, position)."""
-    weights = transcoder.layers[layer]
     where = counted.nonzero().numpy()
-    if weights is None or weights.activation.kind != "batchtopk":
-        return where, transcoder.active_features(layer, x[counted.to(x.device)])
-    # What is kept of a context depends on all its positions, so each is encoded alone and whole.
+    weights = transcoder.layers[layer]
+    if weights is not None and weights.activation.kind == "batchtopk":
+        # What is kept of a context depends on all its positions, so each is encoded alone and whole.
+        return where, _by_context(transcoder, layer, x, batch, where)
+    rows = x[counted.to(x.device)]
+    if weights is None or weights.activation.elementwise:
+        return where, transcoder.active_features(layer, rows)
+    at_once = max(1, DENSE_BYTES // (weights.d_transcoder * x.element_size()))
+    found = []
+    for begin, part in zip(range(0, len(rows), at_once), rows.split(at_once), strict=True):
+        active = transcoder.active_features(layer, part)
+        found.append(ActiveFeatures(active.pos + begin, active.feature_idx, active.acts))
+    return where, ActiveFeatures.join(found)
+
+
+def _by_context(
+    transcoder: Transcoder,
+    layer: int,
+    x: Float[Tensor, "context pos d_model"],
+    batch: Batch,
+    where: Int[np.ndarray, "n 2"],
+) -> ActiveFeatures:
     found = []
     for row, length in enumerate(batch.lengths.tolist()):
         active = transcoder.active_features(layer, x[row, :length]).since(batch.n_ignored)
         begin = int(np.searchsorted(where[:, 0], row)) - batch.n_ignored
         found.append(ActiveFeatures(active.pos + begin, active.feature_idx, active.acts))
-    return where, ActiveFeatures.join(found)
+    return ActiveFeatures.join(found)
 
 
 def _activity(

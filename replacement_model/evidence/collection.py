@@ -92,6 +92,7 @@ def collect(
     if (work / SETTINGS_NAME).is_file():
         _check_same(read_json(work / SETTINGS_NAME), settings, folder)
     write_json(work / SETTINGS_NAME, settings)
+    _remove_torn(folder)
     report = progress or (lambda stage, done, total: None)
     contexts = _contexts(model, text, work, options)
     tallies = _read_text(model, contexts, chosen, work, options, report, checkpoint_seconds)
@@ -104,6 +105,13 @@ def collect(
     write_index(folder, index)
     shutil.rmtree(work)
     return known
+
+
+def _remove_torn(folder: Path) -> None:
+    """Remove what a killed process was writing, which no reader takes for a finished file."""
+    for name in ("layer_*.bin", METADATA_NAME, INDEX_NAME, f"{WORK_NAME}/*"):
+        for path in (folder / name).parent.glob(f".{Path(name).name}.*"):
+            path.unlink()
 
 
 def _by_layer(model: ReplacementModel, features: Iterable[tuple[int, int]] | None) -> dict[int, np.ndarray | None]:

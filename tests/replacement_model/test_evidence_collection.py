@@ -11,6 +11,7 @@ from tiny_models import tiny_model, tiny_transcoder
 
 from replacement_model.errors import InputError
 from replacement_model.evidence import CollectOptions, EvidenceFolder, collect, open_text
+from replacement_model.evidence import activity as activity_module
 from replacement_model.evidence import collection as collection_module
 from replacement_model.evidence.records import RecordOptions
 
@@ -160,6 +161,8 @@ def test_an_interrupted_run_continues_and_gives_the_same_bytes(text, tmp_path, m
     with pytest.raises(InputError, match="finished"):
         EvidenceFolder(broken)
     assert not [name for name in files(broken) if name.endswith(".tmp")]
+    for name in (".layer_0.bin.x1.bin", ".index.json.gz.x2.gz", ".collecting/.tallies.safetensors.x3.safetensors"):
+        (broken / name).write_bytes(b"half")  # as a process that is killed outright leaves them
     again = []
     collect(model, text, broken, OPTIONS, progress=lambda *report: again.append(report[:2]), checkpoint_seconds=0)
     assert files(broken) == files(whole)
@@ -203,6 +206,15 @@ def test_an_unknown_word_is_named_with_its_document(tmp_path):
     path.write_text("w5 w6\n\nw5 zebra\n")
     with pytest.raises(InputError, match=r"document 2: .*'zebra'"):
         collect(tiny_model(), open_text(str(path)), tmp_path / "out", OPTIONS)
+
+
+@pytest.mark.parametrize("kind", ["relu", "topk", "batchtopk"])
+def test_parts_of_any_size_give_the_same_activity(kind, text, tmp_path, monkeypatch):
+    model = tiny_model(transcoder=tiny_transcoder(activation=kind))
+    collect(model, text, tmp_path / "whole", OPTIONS)
+    monkeypatch.setattr(activity_module, "DENSE_BYTES", 1)
+    collect(model, text, tmp_path / "parts", OPTIONS)
+    assert files(tmp_path / "parts") == files(tmp_path / "whole")
 
 
 def test_max_contexts_reads_no_more(text, tmp_path):
