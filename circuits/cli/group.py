@@ -1,6 +1,7 @@
 """`orrery group`: a circuit's supernodes, found or by hand."""
 
 import json
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["group"]
 
 POCKET = {"pocket-clt": "clt", "pocket-plt": "plt"}
-N_POCKET_TEXTS = 200
+N_POCKET_TEXTS, MAX_TEXTS = 200, 2000
 
 
 def group(
@@ -50,8 +51,8 @@ def group(
     ] = None,
     transcoder: TranscoderOption = None,
     texts: Annotated[
-        Path | None,
-        typer.Option("--texts", metavar="FILE", help="Compare activations over this corpus, a text a line."),
+        str | None,
+        typer.Option("--texts", metavar="TEXT", help="Compare activations over this: a file, a folder, pocket:train."),
     ] = None,
     node_threshold: OtherNodeThresholdOption = None,
     edge_threshold: OtherEdgeThresholdOption = None,
@@ -124,15 +125,17 @@ def _by_hand(path: Path, circuit: "Circuit") -> "Grouping":
 
 
 def _found(
-    circuit: "Circuit", groups: int | None, model: str | None, transcoder: str | None, texts: Path | None
+    circuit: "Circuit", groups: int | None, model: str | None, transcoder: str | None, texts: str | None
 ) -> "FoundGroups":
     from circuits import find_groups
 
-    replacement, corpus = _model(circuit, model, transcoder), [] if texts is None else _lines(texts)
-    if replacement is None and corpus:
+    replacement = _model(circuit, model, transcoder)
+    if replacement is None and texts is not None:
         raise InputError("--texts needs the model that the graph was traced with; give --model and --transcoder")
     if replacement is not None and texts is None and circuit.graph.metadata.model_name == "pocket":
         corpus = _pocket_texts()
+    else:
+        corpus = [] if texts is None else _documents(texts)
     with steps("Reading texts") as report:
         return find_groups(circuit, replacement, corpus, n_groups=groups, progress=report)
 
@@ -165,15 +168,15 @@ def _pocket_texts() -> list[str]:
         return [prompt.text for prompt in evenly_spaced(build_corpus().select("train"), N_POCKET_TEXTS)]
 
 
-def _lines(path: Path) -> list[str]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read texts from {path} ({error}); give a UTF-8 file with a text a line") from error
-    found = [line for line in lines if line.strip()]
+def _documents(name: str) -> list[str]:
+    from replacement_model.evidence.texts import open_text
+
+    found = list(islice(open_text(name).documents(), MAX_TEXTS + 1))
     if not found:
-        raise InputError(f"{path} holds no text; give a file with a text a line")
-    return found
+        raise InputError(f"{name} holds no text; give a file with a text a line, or a data set")
+    if len(found) > MAX_TEXTS:
+        say(f"activations are compared over the first {MAX_TEXTS} texts of {name}")
+    return found[:MAX_TEXTS]
 
 
 def _show(

@@ -9,25 +9,24 @@ from jaxtyping import Float, Int
 
 from replacement_model import ReplacementModel
 from replacement_model.errors import InputError
+from replacement_model.evidence.logits import summed_decoders
 from replacement_model.prompt import PromptLike
 
 __all__ = ["activation_profiles", "decoder_directions"]
 
 
 def decoder_directions(model: ReplacementModel, features: Int[np.ndarray, "n 3"]) -> Float[np.ndarray, "n d_model"]:
-    """What one unit of each feature writes to the residual stream, summed over the layers that it writes to.
+    """What one unit of each feature adds to the residual stream over all layers, up to norms' denominators.
 
     Args:
         model: whose transcoder has the features.
         features: (layer, pos, feature_idx), as in `Graph`.
     """
-    transcoder = model.transcoder
-    written = np.zeros((len(features), transcoder.d_model))
+    written = np.zeros((len(features), model.transcoder.d_model))
     for layer in np.unique(features[:, 0]).tolist():
         rows = np.flatnonzero(features[:, 0] == layer)
         idx = torch.from_numpy(features[rows, 2].astype(np.int64))
-        parts = [transcoder.decoder_rows(layer, idx, layer + j) for j in range(transcoder.n_out(layer))]
-        written[rows] = torch.stack(parts).double().sum(0).cpu().numpy()
+        written[rows] = summed_decoders(model, layer, idx).cpu().numpy()
     return written
 
 

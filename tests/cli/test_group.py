@@ -79,7 +79,7 @@ def test_a_graph_of_another_model_needs_no_model(orrery, graph_file: Path) -> No
         (["-o", "x.json", "--export", "x.json"], "are both x.json; name two files"),
         (["--supernodes", "x.json", "--groups", "3"], "nothing is searched for; leave out --groups"),
         (["--supernodes", "nowhere.json"], "found no file; write one"),
-        (["--texts", "nowhere.txt"], "cannot read texts from nowhere.txt"),
+        (["--texts", "nowhere.txt"], "--texts needs the model"),
         (["--groups", "99"], "groups of 2 features, got 99|groups of 3 features, got 99"),
         (["--model", "pocket"], "traced with transcoder transcoder, this is pocket-clt"),
     ],
@@ -88,9 +88,7 @@ def test_bad_calls_are_refused(refuse, graph_file: Path, arguments: list[str], s
     refuse("group", graph_file, *arguments, says=says)
 
 
-def test_texts_need_a_model(refuse, graph_file: Path, tmp_path: Path) -> None:
-    texts = tmp_path / "texts.txt"
-    texts.write_text("one text\n")
-    refuse("group", graph_file, "--texts", texts, says="--texts needs the model")
-    texts.write_text("\n")
-    refuse("group", graph_file, "--texts", texts, says="holds no text")
+def test_texts_must_be_there(refuse, dallas: Path, tmp_path: Path) -> None:
+    refuse("group", dallas, "--texts", "nowhere.txt", says="nowhere.txt does not exist")
+    (tmp_path / "empty.txt").write_text("\n")
+    refuse("group", dallas, "--texts", tmp_path / "empty.txt", says="holds no text")
