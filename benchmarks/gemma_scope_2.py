@@ -26,6 +26,7 @@ import torch
 from benchmarks.anonymous import AnonymousPeak, anonymous_bytes
 from benchmarks.environment import Tools, install_peer, machine
 from benchmarks.gemma_weights import CASES, GemmaCase, read_prompt, write_case
+from benchmarks.report import write_facts
 from circuits import attribute, prune
 from replacement_model import ReplacementModel
 
@@ -150,9 +151,8 @@ def main() -> None:
         facts["own"] = measure_case(folder, prompt, case, **settings)
         if arguments.peer:
             facts["peer"] = measure_peer(folder, prompt, case, Tools(len(os.sched_getaffinity(0))))
-    arguments.out.mkdir(parents=True, exist_ok=True)
     path = arguments.out / f"gemma_scope_2_{arguments.case}.json"
-    path.write_text(json.dumps(facts, indent=1) + "\n")
+    write_facts(facts, path)
     print(json.dumps(facts, indent=1), f"\nwrote {path}")
 
 

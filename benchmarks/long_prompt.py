@@ -23,6 +23,7 @@ from typing import Any
 from benchmarks.anonymous import AnonymousPeak
 from benchmarks.environment import machine
 from benchmarks.long_weights import SHAPES, write_long
+from benchmarks.report import write_facts
 from circuits import attribute, prune
 from replacement_model import ReplacementModel
 
@@ -121,9 +122,8 @@ def main() -> None:
         prompt = write_long(shape, arguments.tokens, arguments.l0, Path(work))
         print("weights are written", file=sys.stderr, flush=True)
         facts["found"] = measure_long(Path(work), prompt, arguments.features, arguments.memory)
-    arguments.out.mkdir(parents=True, exist_ok=True)
     path = arguments.out / f"long_prompt_{arguments.shape}_{arguments.tokens}_{arguments.features}.json"
-    path.write_text(json.dumps(facts, indent=1) + "\n")
+    write_facts(facts, path)
     print(json.dumps(facts, indent=1), f"\nwrote {path}")
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["write_report"]
+__all__ = ["write_facts", "write_report"]
 
 MIB = 2**20
 KINDS = {"clt": "cross-layer", "plt": "per-layer"}
@@ -17,6 +17,12 @@ def write_report(found: dict[str, Any], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{found['plan']}.json").write_text(json.dumps(found, indent=2) + "\n")
     (folder / "README.md").write_text("\n".join(_page(found)) + "\n")
+
+
+def write_facts(facts: dict[str, Any], path: Path) -> None:
+    """What one run found, as a file of its own in the folder of results."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(facts, indent=1) + "\n")
 
 
 def _page(found: dict[str, Any]) -> Iterable[str]:

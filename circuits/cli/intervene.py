@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from circuits.cli.console import stdout
-from circuits.cli.options import DebugOption, DeviceOption, JsonOption, ModelOption, TranscoderOption
+from circuits.cli.options import (
+    ChatOption,
+    DebugOption,
+    DeviceOption,
+    IdsOption,
+    JsonOption,
+    ModelOption,
+    TranscoderOption,
+)
 from circuits.cli.progress import step
 from circuits.cli.prompts import parse_prompt
 from circuits.cli.sources import loading, located
@@ -60,12 +68,8 @@ def intervene(
     ] = 0,
     model: ModelOption = "pocket",
     transcoder: TranscoderOption = None,
-    chat: Annotated[
-        bool, typer.Option("--chat", help="PROMPT is what the user says: put the model's chat template around it.")
-    ] = False,
-    ids: Annotated[
-        str | None, typer.Option("--ids", metavar="NUMBERS", help='Token ids in place of PROMPT, as in "2,105,2364".')
-    ] = None,
+    chat: ChatOption = False,
+    ids: IdsOption = None,
     device: DeviceOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,

@@ -10,17 +10,21 @@ from replacement_model.errors import InputError
 
 __all__ = [
     "PLACES",
+    "ChatOption",
     "DebugOption",
     "DecoderSiteOption",
     "DeviceOption",
     "EdgeThresholdOption",
     "EncoderTapOption",
     "GraphArgument",
+    "IdsOption",
     "JsonOption",
     "L0Option",
     "MemoryOption",
     "ModelOption",
     "NodeThresholdOption",
+    "OtherEdgeThresholdOption",
+    "OtherNodeThresholdOption",
     "TranscoderOption",
     "debugging",
 ]
@@ -95,6 +99,12 @@ TranscoderOption = Annotated[
 ]
 DeviceOption = Annotated[str | None, typer.Option("--device", help="Where to run, such as cuda; else the CPU.")]
 MemoryOption = Annotated[str, typer.Option("--memory", help="Memory that attribution may use, such as 4GiB.")]
+ChatOption = Annotated[
+    bool, typer.Option("--chat", help="PROMPT is what the user says: put the model's chat template around it.")
+]
+IdsOption = Annotated[
+    str | None, typer.Option("--ids", metavar="NUMBERS", help='Token ids in place of PROMPT, as in "2,105,2364".')
+]
 EncoderTapOption = Annotated[
     str | None,
     typer.Option(

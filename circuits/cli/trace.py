@@ -10,11 +10,13 @@ from circuits.cli.compilation import announce_compilation
 from circuits.cli.console import say, stdout
 from circuits.cli.inputs import EDGE_THRESHOLD, NODE_THRESHOLD
 from circuits.cli.options import (
+    ChatOption,
     DebugOption,
     DecoderSiteOption,
     DeviceOption,
     EdgeThresholdOption,
     EncoderTapOption,
+    IdsOption,
     JsonOption,
     L0Option,
     MemoryOption,
@@ -39,12 +41,8 @@ def trace(
     ] = None,
     model: ModelOption = "pocket",
     transcoder: TranscoderOption = None,
-    chat: Annotated[
-        bool, typer.Option("--chat", help="PROMPT is what the user says: put the model's chat template around it.")
-    ] = False,
-    ids: Annotated[
-        str | None, typer.Option("--ids", metavar="NUMBERS", help='Token ids in place of PROMPT, as in "2,105,2364".')
-    ] = None,
+    chat: ChatOption = False,
+    ids: IdsOption = None,
     no_prepend: Annotated[
         bool, typer.Option("--no-prepend", help="Leave the prompt alone: add no special token, ignore no position.")
     ] = False,
