@@ -1,0 +1,1 @@
+"""Case studies: claims about circuits, tested by interventions on prompts that nothing was chosen on."""

@@ -1,0 +1,136 @@
+"""Rates with intervals. Prompts of one city (person, word) are not independent: intervals are over such clusters."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.stats import binomtest
+
+from replacement_model.errors import InputError
+
+__all__ = ["Estimate", "clustered_estimate", "clustered_rate", "rate"]
+
+CONFIDENCE = 0.95
+N_RESAMPLES = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A number and its interval.
+
+    Attributes:
+        value: the estimate.
+        low, high: ends of the interval at `CONFIDENCE`.
+        n: trials.
+        n_clusters: independent groups of them; `n` where each trial is one.
+        method: `wilson` or `bootstrap` (percentiles, clusters drawn with replacement).
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+    n_clusters: int
+    method: str
+
+    @property
+    def text(self) -> str:
+        """A cell of a table.
+
+        Example:
+            >>> rate([True, True, True, False]).text
+            '0.750 (0.301 to 0.954)'
+        """
+        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+def rate(successes: Sequence[bool]) -> Estimate:
+    """The share of successes in independent trials, with Wilson's interval.
+
+    Raises:
+        InputError: there are no trials.
+    """
+    return _wilson(sum(map(bool, successes)), len(successes), len(successes))
+
+
+def clustered_rate(successes: Sequence[bool], clusters: Sequence[str], generator: np.random.Generator) -> Estimate:
+    """The share of successes in trials of which those of one cluster hang together.
+
+    The interval is a bootstrap over clusters. Where all trials end alike, every resample does too, and an interval of
+    no width would claim certainty; then it is Wilson's, with each cluster as one trial.
+
+    Args:
+        successes: of every trial.
+        clusters: what each trial is about, such as its city.
+        generator: draws the resamples.
+
+    Raises:
+        InputError: there are no trials, or not one cluster each.
+    """
+    found, place = _places(clusters, len(successes))
+    values = np.array(successes, dtype=bool)
+    if values.all() or not values.any():
+        return _wilson(len(found) if values.all() else 0, len(found), len(values))
+    totals = np.bincount(place, values)  # [cluster]
+    sizes = np.bincount(place)
+    drawn = _draws(len(found), generator)
+    return _estimate(float(values.mean()), (drawn @ totals) / (drawn @ sizes), len(values), len(found))
+
+
+def clustered_estimate(
+    statistic: Callable[[Int[np.ndarray, "k"]], float], clusters: Sequence[str], generator: np.random.Generator
+) -> Estimate:
+    """Any statistic of the trials, with a bootstrap over clusters.
+
+    Args:
+        statistic: of the trials with these numbers, some of them several times.
+        clusters: what each trial is about.
+        generator: draws the resamples.
+
+    Raises:
+        InputError: there are no trials, or the statistic is not finite for some resample.
+    """
+    found, place = _places(clusters, len(clusters))
+    members = [np.flatnonzero(place == cluster) for cluster in range(len(found))]
+    value = float(statistic(np.arange(len(clusters))))
+    resampled = np.array(
+        [
+            statistic(np.concatenate([np.tile(rows, times) for rows, times in zip(members, counts, strict=True)]))
+            for counts in _draws(len(found), generator)
+        ]
+    )
+    if not np.isfinite(resampled).all():
+        raise InputError("expected a statistic that is finite for every resample, got NaN; give more clusters")
+    return _estimate(value, resampled, len(clusters), len(found))
+
+
+def _wilson(n_successes: int, n_trials: int, n: int) -> Estimate:
+    if n_trials == 0:
+        raise InputError("expected at least one trial to take a rate of, got none; give more prompts")
+    interval = binomtest(n_successes, n_trials).proportion_ci(CONFIDENCE, method="wilson")
+    return Estimate(n_successes / n_trials, float(interval.low), float(interval.high), n, n_trials, "wilson")
+
+
+def _places(clusters: Sequence[str], n: int) -> tuple[tuple[str, ...], Int[np.ndarray, "n"]]:
+    """The clusters in order of appearance, and which of them each trial belongs to."""
+    if not n or len(clusters) != n:
+        raise InputError(f"expected one cluster for each of at least one trial, got {len(clusters)} for {n}")
+    number = {name: index for index, name in enumerate(dict.fromkeys(clusters))}
+    return tuple(number), np.array([number[name] for name in clusters])
+
+
+def _draws(n_clusters: int, generator: np.random.Generator) -> Int[np.ndarray, "resample cluster"]:
+    """How often each cluster is in each resample."""
+    return generator.multinomial(n_clusters, np.full(n_clusters, 1 / n_clusters), size=N_RESAMPLES)
+
+
+def _estimate(value: float, resampled: Float[np.ndarray, "resample"], n: int, n_clusters: int) -> Estimate:
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(resampled, [tail, 1 - tail]).tolist()
+    return Estimate(value, low, high, n, n_clusters, "bootstrap")
