@@ -1,11 +1,9 @@
 """Attribution: the exact linear graph of a prompt, from the targets back to the tokens (Ameisen et al. 2025)."""
 
-import platform
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cache, partial
-from importlib.metadata import PackageNotFoundError, version
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +17,7 @@ from circuits.memory import MemoryNeeds, keeps_patterns, parse_bytes, plan_memor
 from circuits.rows import RowStore
 from circuits.sweep import SourceRows, Sweep
 from circuits.targets import SalientLogits, TargetRows, TargetSpec, feature_rows, resolve_targets, target_positions
+from circuits.versions import recorded_versions
 from circuits.writes import Writes
 from replacement_model import BooksError, InputError, ReplacementModel, Transcoder
 from replacement_model.capture import Capture
@@ -28,7 +27,6 @@ from replacement_model.prompt import Prompt, PromptLike
 
 __all__ = ["attribute", "memory_needs"]
 
-RECORDED_PACKAGES = ("orrery-circuits", "torch", "transformers", "numpy", "numba", "safetensors")
 # Features attributed together where all of them are and nothing has to be ranked.
 UNRANKED_AT_ONCE = 4096
 # The largest residual of the books that is rounding; beyond it the graph is wrong and is not returned.
@@ -207,7 +205,7 @@ def _assemble(trace: _Trace, read: Prompt, store: RowStore, settings: dict[str, 
             transcoder_revision=None if model.transcoder_source is None else model.transcoder_source.revision,
             hashes=model.hashes,
             settings=settings,
-            versions=dict(_versions()),
+            versions=dict(recorded_versions()),
         ),
         tokens=read.tokens,
         token_ids=read.token_ids.numpy(),
@@ -221,15 +219,3 @@ def _assemble(trace: _Trace, read: Prompt, store: RowStore, settings: dict[str, 
         fvu=parts.fvu,
         feature_labels=tuple(model.labels.get(layer, idx) for layer, _, idx in features.tolist()),
     )
-
-
-@cache
-def _versions() -> dict[str, str]:
-    """Versions of what made the graph; read from the disk once, as that takes as long as a small trace."""
-    found = {"python": platform.python_version()}
-    for package in RECORDED_PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
