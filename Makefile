@@ -1,4 +1,4 @@
-# make demo | test | test-slow | test-4.57 | lint | format | bench | readme | clean | distclean
+# make demo | test | test-slow | test-4.57 | test-browser | lint | format | bench | viewer | readme | clean | distclean
 #
 # Every target installs what it needs into .venv first (test-4.57, test-slow and bench also into .venv-4.57: an older
 # transformers, and circuit-tracer to compare with). Another Python: make test PYTHON=python3.13
@@ -14,7 +14,7 @@ PROMPT := the capital of the state containing Dallas is
 PYTEST_FLAGS ?= -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-4.57 lint format bench readme graphviz clean distclean
+.PHONY: help demo test test-slow test-4.57 test-browser lint format bench viewer viewer-current readme graphviz chromium clean distclean
 
 help:
 	@sed -n '1,5s/^# \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
@@ -80,6 +80,27 @@ format: $(VENV)/.dev
 bench: $(VENV)/.dev $(VENV_457)/constraints.txt
 	$(BIN)/python -m benchmarks
 
+# The viewer's page: type check, lint, and one file from the sources in viz/viewer/web.
+WEB := viz/viewer/web
+$(WEB)/node_modules/.package-lock.json: $(WEB)/package.json $(WEB)/package-lock.json
+	@command -v npm >/dev/null || { echo "npm is not installed: the viewer's page is built with Node.js 20 or later" >&2; exit 1; }
+	cd $(WEB) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+viewer: $(WEB)/node_modules/.package-lock.json
+	cd $(WEB) && npm run --silent check && npm run --silent build
+
+# The committed page is what the sources give. NO_NPM is set where there is no npm to build with.
+NO_NPM := $(shell command -v npm >/dev/null || echo yes)
+viewer-current: $(if $(NO_NPM),,$(WEB)/node_modules/.package-lock.json)
+ifdef NO_NPM
+	@echo "Skipped: make viewer-current runs where npm is (Node.js 20 or later)"
+else
+	@cd $(WEB) && npm run --silent check && node build.mjs node_modules/.page.html
+	@cmp $(WEB)/node_modules/.page.html viz/viewer/dist/page.html || \
+		{ echo "viz/viewer/dist/page.html is not what its sources give: run make viewer and commit it" >&2; exit 1; }
+endif
+
 # The README's example with its output, the help text and the picture, all made by the program.
 readme: $(VENV)/.runtime graphviz
 	@$(BIN)/orrery trace "$(PROMPT)" --output docs/images/dallas.svg >/dev/null
@@ -90,4 +111,4 @@ clean:
 	find replacement_model circuits viz tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 distclean: clean
-	rm -rf $(VENV) $(VENV_457)
+	rm -rf $(VENV) $(VENV_457) $(WEB)/node_modules

@@ -1,0 +1,123 @@
+// Pruning with the semantics of circuits.prune (Python), in float64: which nodes and edges are kept at two thresholds.
+// In three steps, so that moving one slider repeats only what depends on it. A threshold keeps ties, and what has no
+// influence at all is never kept.
+import type { Graph } from "./payload";
+
+export interface Scored {
+  readonly kept: Uint8Array; // nodes that pass the node threshold
+  readonly scores: Float64Array; // per edge: what its target hands on, times its share of the target's input; else 0
+  readonly ordered: Float64Array; // the scores of edges between kept nodes, rising
+  readonly sums: Float64Array; // sums[i] adds up the i + 1 largest scores
+}
+
+export interface Pruned {
+  readonly nodes: Uint8Array;
+  readonly edges: Uint8Array;
+  readonly nNodes: number;
+  readonly nEdges: number;
+}
+
+export function prune(graph: Graph, nodeThreshold: number, edgeThreshold: number): Pruned {
+  return selectEdges(graph, scoreEdges(graph, keptNodes(graph, nodeThreshold)), edgeThreshold);
+}
+
+export function keptNodes(graph: Graph, share: number): Uint8Array {
+  const cut = nodeCut(graph, share);
+  return Uint8Array.from(graph.nodes, (node, number) => (node.always_kept || graph.influence[number] >= cut ? 1 : 0));
+}
+
+function nodeCut(graph: Graph, share: number): number {
+  const { smallest, influence_total: total } = graph.facts;
+  if (share >= 1) return smallest;
+  let cut = Number.POSITIVE_INFINITY;
+  let lowest = Number.POSITIVE_INFINITY;
+  let best = Number.POSITIVE_INFINITY;
+  for (const node of graph.nodes) {
+    if (node.rank === null || node.cumulative === null || node.influence === null) continue;
+    lowest = Math.min(lowest, node.influence);
+    if (node.cumulative >= share * total && node.rank < best) {
+      best = node.rank;
+      cut = node.influence;
+    }
+  }
+  return Math.max(Number.isFinite(cut) ? cut : lowest, smallest);
+}
+
+export function scoreEdges(graph: Graph, kept: Uint8Array): Scored {
+  const { source, weight, rowStart, isFeature, targetWeight } = graph;
+  const influence = new Float64Array(graph.nNodes);
+  const scores = new Float64Array(graph.nEdges);
+  const found = new Float64Array(graph.nEdges);
+  let nFound = 0;
+  for (let row = graph.nNodes - 1; row >= 0; row--) {
+    const first = rowStart[row];
+    const last = rowStart[row + 1];
+    if (first === last || !kept[row]) continue;
+    let sum = 0;
+    for (let i = first; i < last; i++) if (kept[source[i]]) sum += Math.abs(weight[i]);
+    const factor = (isFeature[row] ? influence[row] : targetWeight[row]) / Math.max(sum, graph.facts.min_row_sum);
+    for (let i = first; i < last; i++) {
+      if (!kept[source[i]]) continue;
+      const score = Math.abs(weight[i]) * factor;
+      influence[source[i]] += score;
+      scores[i] = score;
+      found[nFound++] = score;
+    }
+  }
+  const ordered = found.subarray(0, nFound).sort();
+  const sums = new Float64Array(nFound);
+  for (let i = 0, sum = 0; i < nFound; i++) {
+    sum += ordered[nFound - 1 - i];
+    sums[i] = sum;
+  }
+  return { kept, scores, ordered, sums };
+}
+
+export function selectEdges(graph: Graph, scored: Scored, share: number): Pruned {
+  const cut = edgeCut(scored, share, graph.facts.smallest);
+  const { source, target } = graph;
+  const edges = new Uint8Array(graph.nEdges);
+  for (let i = 0; i < edges.length; i++) edges[i] = scored.scores[i] >= cut ? 1 : 0;
+  const connected = connectedNodes(graph, edges);
+  let nNodes = 0;
+  let nEdges = 0;
+  for (let i = 0; i < edges.length; i++) {
+    edges[i] &= connected[source[i]] & connected[target[i]];
+    nEdges += edges[i];
+  }
+  const nodes = connected.map((value, node) => value & scored.kept[node]);
+  for (const value of nodes) nNodes += value;
+  return { nodes, edges, nNodes, nEdges };
+}
+
+function edgeCut({ ordered, sums }: Scored, share: number, smallest: number): number {
+  const n = ordered.length;
+  if (share >= 1 || n === 0) return smallest;
+  const goal = share * sums[n - 1];
+  let low = 0;
+  let high = n - 1;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (sums[middle] >= goal) high = middle;
+    else low = middle + 1;
+  }
+  return Math.max(ordered[n - 1 - low], smallest);
+}
+
+// On a way from a token or an error to a logit; tokens and logits always. An edge's source has the smaller number, or
+// is no feature, so that one sweep in each direction is enough.
+function connectedNodes(graph: Graph, edges: Uint8Array): Uint8Array {
+  const { source, rowStart, isFeature, nodes } = graph;
+  const reached = isFeature.map((value) => 1 - value);
+  const used = Uint8Array.from(nodes, (node) => (node.kind === "logit" ? 1 : 0));
+  for (let row = 0; row < graph.nNodes; row++) {
+    for (let i = rowStart[row]; i < rowStart[row + 1] && !reached[row]; i++) {
+      if (edges[i] && reached[source[i]]) reached[row] = 1;
+    }
+  }
+  for (let row = graph.nNodes - 1; row >= 0; row--) {
+    if (!used[row]) continue;
+    for (let i = rowStart[row]; i < rowStart[row + 1]; i++) if (edges[i]) used[source[i]] = 1;
+  }
+  return reached.map((value, node) => (nodes[node].kind === "token" ? 1 : value & used[node]));
+}
