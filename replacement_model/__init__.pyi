@@ -17,6 +17,7 @@ from .interventions import (
     InterventionResult,
     Supernode,
     intervene,
+    intervene_many,
     observe,
 )
 from .labels import FeatureLabel
@@ -44,6 +45,7 @@ __all__ = [
     "UnsupportedModelError",
     "WeightsError",
     "intervene",
+    "intervene_many",
     "load_autoencoder",
     "load_transcoder",
     "observe",

@@ -46,38 +46,46 @@ class FrozenBlock:
             return self.attention.pattern(self.attn_scale.device, self.attn_scale.dtype)
         return self.attention
 
-    def attn_out(self, resid_pre: Float[Tensor, "pos d_model"], bias: bool = True) -> Float[Tensor, "pos d_model"]:
+    def attn_out(
+        self, resid_pre: Float[Tensor, "*batch pos d_model"], bias: bool = True
+    ) -> Float[Tensor, "*batch pos d_model"]:
         """Output of the attention module, before any post-norm."""
         norm = self.block.attn_norm.affine if bias else self.block.attn_norm.linear
         return self.mix(norm(resid_pre, self.attn_scale), bias)
 
-    def mix(self, normed: Float[Tensor, "pos d_model"], bias: bool = True) -> Float[Tensor, "pos d_model"]:
+    def mix(
+        self, normed: Float[Tensor, "*batch pos d_model"], bias: bool = True
+    ) -> Float[Tensor, "*batch pos d_model"]:
         """Output of the attention module from what it reads."""
         block, dtype = self.block, normed.dtype
-        values = normed @ block.W_V.to(dtype).T  # [pos, n_kv_heads * d_head]
+        values = normed @ block.W_V.to(dtype).T  # [*batch, pos, n_kv_heads * d_head]
         if bias and block.b_V is not None:
             values = values + block.b_V.to(dtype)
         values = values.unflatten(-1, (block.n_kv_heads, block.d_head))
-        per_head = values.repeat_interleave(block.n_heads // block.n_kv_heads, dim=1)  # [pos, n_heads, d_head]
-        mixed = torch.einsum("hij,jhd->ihd", self.pattern, per_head).flatten(1)
+        per_head = values.repeat_interleave(block.n_heads // block.n_kv_heads, dim=-2)  # [*batch, pos, n_heads, d_head]
+        mixed = torch.einsum("hij,...jhd->...ihd", self.pattern, per_head).flatten(-2)
         out = mixed @ block.W_O.to(dtype).T
         return out + block.b_O.to(dtype) if bias and block.b_O is not None else out
 
-    def attn_write(self, resid_pre: Float[Tensor, "pos d_model"], bias: bool = True) -> Float[Tensor, "pos d_model"]:
+    def attn_write(
+        self, resid_pre: Float[Tensor, "*batch pos d_model"], bias: bool = True
+    ) -> Float[Tensor, "*batch pos d_model"]:
         """What attention adds to the residual stream."""
         return self.attn_post(self.attn_out(resid_pre, bias), bias)
 
-    def attn_post(self, attn_out: Float[Tensor, "pos d_model"], bias: bool = True) -> Float[Tensor, "pos d_model"]:
+    def attn_post(
+        self, attn_out: Float[Tensor, "*batch pos d_model"], bias: bool = True
+    ) -> Float[Tensor, "*batch pos d_model"]:
         """What an output of the attention module adds to the residual stream."""
         return self._post(self.block.attn_post_norm, self.attn_post_scale, attn_out, bias)
 
     def site_write(
         self,
-        out: Float[Tensor, "n d_model"],
+        out: Float[Tensor, "*batch n d_model"],
         site: DecoderSite,
         bias: bool = True,
         positions: Int[Tensor, "n"] | slice = ALL,
-    ) -> Float[Tensor, "n d_model"]:
+    ) -> Float[Tensor, "*batch n d_model"]:
         """What outputs at the decoder's site, at `positions`, add to the residual stream."""
         if site is DecoderSite.POST_NORM or self.mlp_post_scale is None:
             return out
@@ -85,11 +93,11 @@ class FrozenBlock:
 
     def tap(
         self,
-        resid_mid: Float[Tensor, "n d_model"],
+        resid_mid: Float[Tensor, "*batch n d_model"],
         tap: EncoderTap,
         bias: bool = True,
-        scale: Float[Tensor, "n 1"] | None = None,
-    ) -> Float[Tensor, "n d_model"]:
+        scale: Float[Tensor, "*batch n 1"] | None = None,
+    ) -> Float[Tensor, "*batch n d_model"]:
         """The residual stream as the encoder reads it; `scale` takes the place of the frozen one."""
         norm, scale = self.block.mlp_norm, self.mlp_scale if scale is None else scale
         if tap is EncoderTap.RESID_MID:
@@ -100,8 +108,8 @@ class FrozenBlock:
 
     @staticmethod
     def _post(
-        norm: Norm | None, scale: Float[Tensor, "n 1"] | None, x: Float[Tensor, "n d_model"], bias: bool
-    ) -> Float[Tensor, "n d_model"]:
+        norm: Norm | None, scale: Float[Tensor, "n 1"] | None, x: Float[Tensor, "*batch n d_model"], bias: bool
+    ) -> Float[Tensor, "*batch n d_model"]:
         if norm is None or scale is None:
             return x
         return norm.affine(x, scale) if bias else norm.linear(x, scale)
@@ -117,18 +125,19 @@ class FrozenModel:
 
     def unembed(
         self,
-        resid_post: Float[Tensor, "pos d_model"],
+        resid_post: Float[Tensor, "*batch pos d_model"],
         positions: list[int],
         bias: bool = True,
-        scale: Float[Tensor, "pos 1"] | None = None,
-    ) -> Float[Tensor, "n d_vocab"]:
+        scale: Float[Tensor, "*batch pos 1"] | None = None,
+    ) -> Float[Tensor, "*batch n d_vocab"]:
         """Logits before any softcap at `positions`, from the last layer's residual stream.
 
         `scale` takes the place of the frozen one.
         """
         norm = self.host.final_norm.affine if bias else self.host.final_norm.linear
-        normed = norm(resid_post[positions], (self.final_scale if scale is None else scale)[positions])
-        logits = self._product_with_unembedding(normed)
+        scale = self.final_scale if scale is None else scale
+        normed = norm(resid_post[..., positions, :], scale[..., positions, :])
+        logits = self._product_with_unembedding(normed.flatten(0, -2)).unflatten(0, normed.shape[:-1])
         return logits + self.host.b_U.to(normed.dtype) if bias and self.host.b_U is not None else logits
 
     def _product_with_unembedding(self, normed: Float[Tensor, "n d_model"]) -> Float[Tensor, "n d_vocab"]:
@@ -143,13 +152,13 @@ class FrozenModel:
 
     def run(
         self,
-        resid: Float[Tensor, "pos d_model"],
-        writes: Float[Tensor, "n_layers pos d_model"],
+        resid: Float[Tensor, "*batch pos d_model"],
+        writes: Float[Tensor, "n_layers *batch pos d_model"],
         skips: tuple[Float[Tensor, "d_model d_model"] | None, ...],
         tap: EncoderTap,
         site: DecoderSite,
         bias: bool = True,
-    ) -> tuple[list[Float[Tensor, "pos d_model"]], Float[Tensor, "pos d_model"]]:
+    ) -> tuple[list[Float[Tensor, "*batch pos d_model"]], Float[Tensor, "*batch pos d_model"]]:
         """The affine model from given outputs at the decoder's site; only attention and skips respond.
 
         Args:

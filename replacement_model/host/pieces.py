@@ -50,13 +50,13 @@ class Norm:
         return (self.centre(x).square().mean(-1, keepdim=True) + self.eps).rsqrt()
 
     def linear(
-        self, x: Float[Tensor, "*batch d_model"], scale: Float[Tensor, "*batch 1"]
+        self, x: Float[Tensor, "*batch d_model"], scale: Float[Tensor, "*#batch 1"]
     ) -> Float[Tensor, "*batch d_model"]:
         """The norm with a frozen reciprocal denominator and without its bias: linear in `x`."""
         return self.centre(x) * scale * self.gain(x.dtype).to(x.device)
 
     def affine(
-        self, x: Float[Tensor, "*batch d_model"], scale: Float[Tensor, "*batch 1"]
+        self, x: Float[Tensor, "*batch d_model"], scale: Float[Tensor, "*#batch 1"]
     ) -> Float[Tensor, "*batch d_model"]:
         """The norm with a frozen reciprocal denominator."""
         bias = self.bias(x.dtype)

@@ -1,6 +1,7 @@
 from .conditions import Conditions
 from .features import Feature, Supernode
 from .intervention import Intervention
+from .many import intervene_many
 from .observation import Observation, observe
 from .result import Continuation, FeatureChange, InterventionResult, TokenChange, Watched
 from .run import intervene
@@ -19,6 +20,7 @@ __all__ = [
     "TokenChange",
     "Watched",
     "intervene",
+    "intervene_many",
     "observe",
     "result_table",
     "steer",

@@ -1,10 +1,11 @@
 """Passes of the host with features changed, by hooks on its own modules; all of it is undone after each pass.
 
 In layer order: what the MLP's norm reads gives the encoder's input, and with it the changes of this layer's features;
-where the decoder writes, the changes of this and earlier layers are added.
+where the decoder writes, the changes of this and earlier layers are added. A pass is a batch of the same tokens, each
+time with edits of its own.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +27,7 @@ __all__ = ["EditedPass", "Run", "feature_changes", "mlp_site", "run_edited"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EditedPass:
-    """The rows of one pass: the whole sequence, or one generated token.
+    """The rows of one pass, for each of its edits: the whole sequence, or one generated token.
 
     Attributes:
         tapped: what the encoder reads, of each layer that has features.
@@ -34,8 +35,8 @@ class EditedPass:
         cache: keys and values for the next pass, where they were asked for.
     """
 
-    tapped: dict[int, Float[Tensor, "row d_model"]]
-    resid_final: Float[Tensor, "row d_model"]
+    tapped: dict[int, Float[Tensor, "batch row d_model"]]
+    resid_final: Float[Tensor, "batch row d_model"]
     cache: Any = None
 
 
@@ -45,7 +46,7 @@ Run = Callable[..., EditedPass]
 
 def run_edited(
     observed: Observation,
-    edits: Mapping[int, LayerEdits],
+    edits: Sequence[Mapping[int, LayerEdits]],
     conditions: Conditions,
     token_ids: Int[Tensor, "row"],
     n_done: int = 0,
@@ -53,11 +54,11 @@ def run_edited(
     use_cache: bool = False,
     hooks: Callable[[int], AbstractContextManager[None]] | None = None,
 ) -> EditedPass:
-    """Run the host on `token_ids` with `edits`.
+    """Run the host on `token_ids`, once for each of `edits`, all in one batch.
 
     Args:
         observed: the prompt, unedited.
-        edits: by layer; none for the host as it is.
+        edits: each by layer; an empty one for the host as it is.
         conditions: what responds.
         token_ids: the prompt and what was generated so far, or, after a cached pass, only what it has not read.
         n_done: positions that the cache holds.
@@ -76,7 +77,8 @@ def run_edited(
         if hooks is not None:
             stack.enter_context(hooks(n_done))
         stack.enter_context(changing.hooks())
-        output = host.model(token_ids[None], past_key_values=cache, use_cache=use_cache, logits_to_keep=1)
+        batch = token_ids.expand(len(edits), -1)
+        output = host.model(batch, past_key_values=cache, use_cache=use_cache, logits_to_keep=1)
     return EditedPass(changing.tapped, changing.resid_final, output.past_key_values if use_cache else None)
 
 
@@ -92,17 +94,20 @@ def feature_changes(
 
 
 class _Pass:
-    """One pass: what its layers read and by how much their features change, as far as it has run."""
+    """One pass: what its layers read and by how much their features change, as far as it has run.
+
+    In the changes `pos` counts the rows of the whole batch, those of its first edits first.
+    """
 
     def __init__(
-        self, observed: Observation, edits: Mapping[int, LayerEdits], conditions: Conditions, n_done: int
+        self, observed: Observation, edits: Sequence[Mapping[int, LayerEdits]], conditions: Conditions, n_done: int
     ) -> None:
         self._observed, self._edits, self._conditions = observed, edits, conditions
         self._n_done = n_done
         self._n_held = observed.n_pos if n_done == 0 else 0  # leading rows that are the prompt's
         self._changes: dict[int, ActiveFeatures] = {}
         self.tapped: dict[int, Tensor] = {}
-        self.resid_final: Tensor = observed.capture.resid_final[:0]
+        self.resid_final: Tensor = observed.capture.resid_final[None, :0]
 
     @contextmanager
     def hooks(self) -> Iterator[None]:
@@ -122,7 +127,9 @@ class _Pass:
         def hook(_module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
             if self._observed.model.transcoder.layers[layer] is not None:
                 self.tapped[layer] = self._tap(layer, self._take(stream_of(args, kwargs)))
-                self._changes[layer] = self._changes_of(layer, self.tapped[layer])
+                each = zip(self._edits, self.tapped[layer], strict=True)
+                changes = [self._changes_of(layer, edits.get(layer), tapped) for edits, tapped in each]
+                self._changes[layer] = _in_one_batch(changes, self.tapped[layer].shape[1])
 
         return hook
 
@@ -135,27 +142,31 @@ class _Pass:
             if not n_held and not changed:
                 return None
             rows = self._take(out)
-            rows = torch.cat([self._held_output(layer, n_held), rows[n_held:]])
+            if n_held:
+                rows = torch.cat([self._held_output(layer, n_held), rows[:, n_held:]], dim=1)
             if changed:
-                rows = rows + self._observed.model.transcoder.written(self._changes, layer, len(rows))
-            return replaced(output, rows.to(out.device, out.dtype)[None])
+                n_batch, n_row, _ = rows.shape
+                written = self._observed.model.transcoder.written(self._changes, layer, n_batch * n_row)
+                rows = rows + written.view_as(rows)
+            return replaced(output, rows.to(out.device, out.dtype))
 
         return hook
 
     def _end(self, _module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
         self.resid_final = self._take(stream_of(args, kwargs))
 
-    def _tap(self, layer: int, resid_mid: Float[Tensor, "row d_model"]) -> Float[Tensor, "row d_model"]:
+    def _tap(self, layer: int, resid_mid: Float[Tensor, "batch row d_model"]) -> Float[Tensor, "batch row d_model"]:
         held = self._observed.capture.frozen.blocks[layer]
         scale = held.block.mlp_norm.scale(resid_mid)
         if self._conditions.holds_norms:
-            scale = torch.cat([held.mlp_scale[: self._n_held], scale[self._n_held :]])
+            prompt = held.mlp_scale[: self._n_held].expand(len(scale), -1, -1)
+            scale = torch.cat([prompt, scale[:, self._n_held :]], dim=1)
         return held.tap(resid_mid, self._observed.model.transcoder.encoder_tap, scale=scale)
 
-    def _changes_of(self, layer: int, tapped: Float[Tensor, "row d_model"]) -> ActiveFeatures:
+    def _changes_of(self, layer: int, edits: LayerEdits | None, tapped: Float[Tensor, "row d_model"]) -> ActiveFeatures:
         observed, n_held, mode = self._observed, self._n_held, self._conditions.mode
         x = torch.cat([observed.tapped(layer), tapped[n_held:]]) if mode == "direct" and n_held else tapped
-        changes = feature_changes(observed, layer, self._edits.get(layer), x, self._n_done)
+        changes = feature_changes(observed, layer, edits, x, self._n_done)
         if mode != "iterative" or not n_held:
             return changes
         now = observed.model.transcoder.active_features(layer, tapped[:n_held]).since(observed.prompt.n_ignored_pos)
@@ -167,18 +178,27 @@ class _Pass:
             torch.cat([(after - before)[moved], changes.acts]),
         )
 
-    def _held_output(self, layer: int, n_held: int) -> Float[Tensor, "held d_model"]:
+    def _held_output(self, layer: int, n_held: int) -> Float[Tensor, "batch held d_model"]:
         """What the MLP wrote on the prompt, with the skip responding to what it reads now."""
         transcoder = self._observed.model.transcoder
         held = self._observed.capture.at_site(transcoder.decoder_site)[layer, :n_held]
-        skip = transcoder.skip(layer) if n_held else None
+        skip = transcoder.skip(layer)
         if skip is None:
-            return held
-        return held + (self.tapped[layer][:n_held] - self._observed.tapped(layer)) @ skip.T
+            return held.expand(len(self._edits), -1, -1)
+        return held + (self.tapped[layer][:, :n_held] - self._observed.tapped(layer)) @ skip.T
 
-    def _take(self, stream: Float[Tensor, "batch row d_model"]) -> Float[Tensor, "row d_model"]:
+    def _take(self, stream: Float[Tensor, "batch row d_model"]) -> Float[Tensor, "batch row d_model"]:
         embed = self._observed.capture.embed
-        return stream[0].to(embed.device, embed.dtype)
+        return stream.to(embed.device, embed.dtype)
+
+
+def _in_one_batch(changes: Sequence[ActiveFeatures], n_row: int) -> ActiveFeatures:
+    """Changes of each of the batch's sequences, with `pos` counting the rows of all of them."""
+    return ActiveFeatures(
+        torch.cat([one.pos + index * n_row for index, one in enumerate(changes)]),
+        torch.cat([one.feature_idx for one in changes]),
+        torch.cat([one.acts for one in changes]),
+    )
 
 
 def mlp_site(block: Block, site: DecoderSite) -> nn.Module:

@@ -67,8 +67,8 @@ def _mix(held: FrozenBlock) -> Any:
     def hook(_module: nn.Module, args: tuple, kwargs: dict[str, Any], output: Any) -> Any:
         out = (output[0] if isinstance(output, tuple) else output).clone()
         n_pos = len(held.attn_scale)
-        normed = stream_of(args, kwargs)[0, :n_pos].to(held.attn_scale.device, held.attn_scale.dtype)
-        out[0, :n_pos] = held.mix(normed).to(out.device, out.dtype)
+        normed = stream_of(args, kwargs)[:, :n_pos].to(held.attn_scale.device, held.attn_scale.dtype)
+        out[:, :n_pos] = held.mix(normed).to(out.device, out.dtype)
         return replaced(output, out)
 
     return hook
@@ -76,7 +76,7 @@ def _mix(held: FrozenBlock) -> Any:
 
 def _divide(norm: Norm, scale: Float[Tensor, "pos 1"]) -> Any:
     def hook(_module: nn.Module, args: tuple, kwargs: dict[str, Any], output: Tensor) -> Tensor:
-        held = norm.affine(stream_of(args, kwargs)[0, : len(scale)].to(scale.device, scale.dtype), scale)
-        return torch.cat([held.to(output.device, output.dtype)[None], output[:, len(scale) :]], dim=1)
+        held = norm.affine(stream_of(args, kwargs)[:, : len(scale)].to(scale.device, scale.dtype), scale)
+        return torch.cat([held.to(output.device, output.dtype), output[:, len(scale) :]], dim=1)
 
     return hook

@@ -29,7 +29,7 @@ def continued(observed: Observation, run: Run, conditions: Conditions, n_tokens:
         n_done = len(token_ids) - 1 if cache is not None else 0
         done = run(token_ids[n_done:], n_done, cache, use_cache)
         cache = done.cache
-        logits.append(logits_of(observed, done, conditions, [len(done.resid_final) - 1], n_done)[0])
+        logits.append(logits_of(observed, done, conditions, [done.resid_final.shape[1] - 1], n_done)[0, 0])
         chosen.append(int(logits[-1].argmax()))
         token_ids = torch.cat([token_ids, token_ids.new_tensor([chosen[-1]])])
     tokens = tuple(map(model.token_string, chosen))

@@ -11,7 +11,7 @@ from replacement_model.errors import InputError
 from replacement_model.interventions.conditions import Conditions, Mode
 from replacement_model.interventions.edited import run_edited
 from replacement_model.interventions.edits import LayerEdits, resolve_edits
-from replacement_model.interventions.effects import direct_effect, measured_effect
+from replacement_model.interventions.effects import direct_effects, measured_effects
 from replacement_model.interventions.features import Feature
 from replacement_model.interventions.generation import check_causal, continued
 from replacement_model.interventions.intervention import Intervention, resolve_swaps
@@ -21,7 +21,7 @@ from replacement_model.interventions.summary import changed_features, summarise,
 from replacement_model.model import ReplacementModel
 from replacement_model.prompt import Prompt, PromptLike
 
-__all__ = ["intervene"]
+__all__ = ["edits_of", "intervene"]
 
 
 def intervene(
@@ -66,11 +66,13 @@ def intervene(
     given = (interventions,) if isinstance(interventions, Intervention) else tuple(interventions)
     conditions = mode if isinstance(mode, Conditions) else Conditions(mode)
     conditions.check_layers(model.host.n_layers)
-    edits = _edits(observed, given)
+    edits = edits_of(observed, given)
     if generate:
         check_causal({layer: weights.activation for layer in edits if (weights := model.transcoder.layers[layer])})
-    unedited, edited = (partial(run_edited, observed, each, conditions) for each in ({}, edits))
-    effect = direct_effect(observed, edits) if conditions.affine else measured_effect(observed, edited, conditions)
+    unedited, edited = (partial(run_edited, observed, (each,), conditions) for each in ({}, edits))
+    affine = conditions.affine
+    effects = direct_effects(observed, (edits,)) if affine else measured_effects(observed, edited, conditions)
+    effect = effects.of(0)
     changes = changed_features(observed, conditions, edits, effect)
     found = summarise(observed, given, conditions, effect, changes, n_top)
     if watch is not None:
@@ -84,7 +86,9 @@ def intervene(
     return found
 
 
-def _edits(observed: Observation, interventions: Sequence[Intervention]) -> dict[int, LayerEdits]:
+def edits_of(observed: Observation, interventions: Sequence[Intervention]) -> dict[int, LayerEdits]:
+    """What interventions become on the prompt, by layer."""
+
     def measured(prompt: PromptLike, features: Sequence[Feature]) -> tuple[float, ...]:
         return measure(observe(observed.model, prompt), features)
 

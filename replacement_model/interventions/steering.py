@@ -18,7 +18,7 @@ from replacement_model.errors import InputError
 from replacement_model.interventions.conditions import Conditions
 from replacement_model.interventions.edited import run_edited
 from replacement_model.interventions.edits import LayerEdits, activate, resolve_edits
-from replacement_model.interventions.effects import measured_effect
+from replacement_model.interventions.effects import measured_effects
 from replacement_model.interventions.features import Feature
 from replacement_model.interventions.generation import check_causal, continued
 from replacement_model.interventions.intervention import Intervention, resolve_swaps
@@ -71,8 +71,10 @@ def steer(
         raise InputError("an autoencoder of the heads' output steers inside attention; leave attention live")
     if generate:
         check_causal({layer: coder.activation for layer, coder in coders.items()})
-    unedited, steered = (partial(run_edited, observed, {}, conditions, hooks=hooks) for hooks in (None, steering.hooks))
-    effect = measured_effect(observed, steered, conditions)
+    unedited, steered = (
+        partial(run_edited, observed, ({},), conditions, hooks=hooks) for hooks in (None, steering.hooks)
+    )
+    effect = measured_effects(observed, steered, conditions).of(0)
     found = summarise(observed, given, conditions, effect, steering.changes(), n_top, FeatureLabels())
     if not generate:
         return found
@@ -87,7 +89,7 @@ def _edits(
         there = observe(observed.model, prompt)
         read = _edits(there, coders, tuple(Intervention.scale(one, 1.0) for one in features))
         steering = _Steering(there, coders, read)
-        run_edited(there, {}, Conditions(), there.capture.token_ids, hooks=steering.hooks)
+        run_edited(there, ({},), Conditions(), there.capture.token_ids, hooks=steering.hooks)
         places, before, _ = steering.changes()
         acts = {tuple(place): act for place, act in zip(places.tolist(), before.tolist(), strict=True)}
         return tuple(acts[one.layer, _only(one) % there.n_pos, one.feature_idx] for one in features)
