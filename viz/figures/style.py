@@ -20,7 +20,7 @@ from typing import Any, Literal, get_args
 import matplotlib as mpl
 from cycler import cycler
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties, fontManager
+from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 from matplotlib.textpath import TextPath
 from matplotlib.typing import RcKeyType
 
@@ -40,6 +40,7 @@ __all__ = [
     "figure_bytes",
     "new_figure",
     "paper_style",
+    "plain",
     "save_figure",
 ]
 
@@ -145,6 +146,21 @@ def figure_bytes(figure: Figure, file_format: str) -> bytes:
     with paper_style(font):  # ticks are made when they are drawn, with the settings of that moment
         figure.savefig(buffer, format=file_format, dpi=PNG_DPI, metadata=NO_DATES[file_format])
     return _portable(buffer.getvalue().decode(), font) if file_format == "svg" else buffer.getvalue()
+
+
+def plain(text: str, font: Font = "sans") -> str:
+    """Text that Matplotlib draws as it is, for labels that others wrote.
+
+    Dollar signs start no formula, and a character that no font here has is written as its code point.
+    """
+    known = _characters(font)
+    return "".join(c if ord(c) in known else f"U+{ord(c):04X}" for c in text).replace("$", r"\$")
+
+
+@cache
+def _characters(font: Font) -> frozenset[int]:
+    paths = (findfont(FontProperties(family=name)) for name in installed(font))
+    return frozenset().union(*(get_font(path).get_charmap() for path in paths))
 
 
 @cache
