@@ -1,6 +1,7 @@
 from .dot import graphviz
+from .exchange.validation import validate, validate_graph_json
+from .exchange.violation import Violation
 from .frontend_json import graph_json, write_graph_json
-from .frontend_rules import validate_graph_json
 from .group_overview import group_summary, group_summary_dict
 from .overview import summary, summary_dict
 from .picture import Picture
@@ -8,6 +9,7 @@ from .tabular import graphml, tables
 
 __all__ = [
     "Picture",
+    "Violation",
     "graph_json",
     "graphml",
     "graphviz",
@@ -16,6 +18,7 @@ __all__ = [
     "summary",
     "summary_dict",
     "tables",
+    "validate",
     "validate_graph_json",
     "write_graph_json",
 ]

@@ -19,8 +19,9 @@ from circuits.supernodes.grouped import GroupedCircuit
 from replacement_model.errors import InputError
 from replacement_model.evidence.record import cantor_pair
 from viz.captions import maker
+from viz.exchange.encoding import encoded
+from viz.exchange.validation import validate_graph_json
 from viz.files import write_files
-from viz.frontend_rules import encoded, validate_graph_json
 from viz.kept import as_circuit, grouping_of
 
 __all__ = ["graph_json", "write_graph_json"]
@@ -48,10 +49,10 @@ def graph_json(
         scan: name of the model and feature set; made from the transcoder's name when None.
 
     Returns:
-        An object that `validate_graph_json` finds nothing wrong with.
+        An object that `validate_graph_json` finds no error in.
 
     Raises:
-        InputError: the object would break a rule, for example a slug with a space, or a graph above 100 MB.
+        InputError: the object would break a rule, for example a slug with a space.
 
     Example:
         json.dumps(viz.graph_json(circuit, slug="dallas"))
@@ -71,7 +72,7 @@ def graph_json(
             {"source": names[source], "target": names[target], "weight": weight} for source, target, weight in ends
         ],
     }
-    broken = validate_graph_json(value)
+    broken = [one for one in validate_graph_json(value) if one.level == "error"]
     if broken:
         more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
         raise InputError(

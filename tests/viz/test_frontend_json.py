@@ -107,7 +107,7 @@ def test_a_tiny_graph_obeys_the_rules(make_graph):
 
 
 def test_a_broken_name_is_refused(texas, tmp_path):
-    with pytest.raises(InputError, match=r"metadata\.slug"):
+    with pytest.raises(InputError, match="slug-characters at /metadata/slug"):
         viz.write_graph_json(texas, tmp_path, slug="../escape")
     assert list(tmp_path.iterdir()) == []
 
@@ -115,7 +115,7 @@ def test_a_broken_name_is_refused(texas, tmp_path):
 def test_a_weight_that_is_not_finite_is_refused(texas):
     edges = texas.edges.copy()
     edges.data[3] = np.nan
-    with pytest.raises(InputError, match="finite weight"):
+    with pytest.raises(InputError, match="link-weight at /links/3/weight"):
         viz.graph_json(dataclasses.replace(texas, edges=edges))
 
 
