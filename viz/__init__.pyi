@@ -6,8 +6,12 @@ from .group_overview import group_summary, group_summary_dict
 from .overview import summary, summary_dict
 from .picture import Picture
 from .tabular import graphml, tables
+from .viewer.annotations import Annotations, load_annotations, save_annotations
+from .viewer.merging import merge_annotations
+from .viewer.page import page
 
 __all__ = [
+    "Annotations",
     "Picture",
     "Violation",
     "graph_json",
@@ -15,6 +19,10 @@ __all__ = [
     "graphviz",
     "group_summary",
     "group_summary_dict",
+    "load_annotations",
+    "merge_annotations",
+    "page",
+    "save_annotations",
     "summary",
     "summary_dict",
     "tables",
