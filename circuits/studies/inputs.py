@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from replacement_model import ReplacementModel
+from replacement_model.file_hashes import file_hashes
 from replacement_model.hashing import content_hashes
 from replacement_model.model import LABELS_NAME
-from replacement_model.source import MODEL_FILES
 
 __all__ = ["file_inputs", "model_inputs"]
 
@@ -23,13 +23,9 @@ def model_inputs(models: Mapping[str, ReplacementModel]) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for short, model in models.items():
-        for name, value in model.hashes.items():
+        for name, value in file_hashes(model).items():
             role, _, file = name.partition("/")
             found[f"{role}/{short}/{file}" if role == "transcoder" else name] = value
-        if model.model_source is not None:
-            folder = model.model_source.folder
-            beside = {path for pattern in MODEL_FILES for path in folder.glob(pattern) if path.suffix != ".safetensors"}
-            found |= file_inputs({f"model/{path.name}": path for path in beside})
         if model.transcoder_source is not None and (labels := model.transcoder_source.folder / LABELS_NAME).is_file():
             found |= file_inputs({f"transcoder/{short}/{LABELS_NAME}": labels})
     return dict(sorted(found.items()))
