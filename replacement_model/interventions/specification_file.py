@@ -89,7 +89,7 @@ def _case(value: Any) -> Case:
 def _intervention(value: Any) -> Intervention:
     optional = ("values", "name", "incoming", "prompt", "read_at")
     given = _object(value, "an intervention", ("operation", "features"), optional)
-    plain = {
+    plain: dict[str, Any] = {
         "operation": _text(given["operation"], "operation"),
         "features": _list(given["features"], "features", MAX_FEATURES, lambda one: _text(one, "a feature")),
         "incoming": _list(given.get("incoming", []), "incoming", MAX_FEATURES, lambda one: _text(one, "a feature")),
