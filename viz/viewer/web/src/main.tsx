@@ -1,16 +1,34 @@
+import { effect } from "@preact/signals";
 import { render } from "preact";
 import { App } from "./app";
-import { decode } from "./payload";
+import { followComparison } from "./compare";
+import { listenToKeys } from "./keyboard";
+import { openGraph, report } from "./open";
+import { tabs } from "./panels";
 import { openSource } from "./source";
-import { Pane, panes, problem } from "./state";
+import { notice, pane, panes, source, summaries } from "./state";
+import { followTheme } from "./theme";
 
 async function start(): Promise<void> {
-  const source = openSource();
-  const [first] = await source.list();
-  panes.value = [new Pane(decode(await source.graph(first.slug)))];
+  source.value = openSource();
+  summaries.value = await source.value.list();
+  const [first] = summaries.value;
+  if (first === undefined) throw new Error('There is no graph here yet: orrery trace "..." -o FOLDER makes one.');
+  const wanted = decodeURIComponent(location.hash.slice(1));
+  const slug = summaries.value.some((one) => one.slug === wanted) ? wanted : first.slug;
+  await openGraph(slug);
 }
 
-start().catch((error: Error) => {
-  problem.value = error.message;
+followTheme();
+followComparison();
+listenToKeys(tabs.map(({ id }) => id));
+effect(() => {
+  const one = pane.value;
+  document.title = one === null ? "Orrery" : `${one.graph.facts.title} · Orrery`;
+  const node = one?.selected.value ?? null;
+  notice.value = one === null || node === null ? "" : one.description(node);
 });
 render(<App />, document.getElementById("app") as HTMLElement);
+start().catch(report);
+// For tests and for the console.
+Object.assign(window, { orrery: { panes } });

@@ -43,7 +43,7 @@ export interface FeatureFacts {
   readonly examples?: readonly Example[];
 }
 
-type ArrayName = "source" | "target" | "weight";
+type ArrayName = "source" | "n_into" | "weight";
 
 export interface Payload {
   readonly schema_version: number;
@@ -101,9 +101,14 @@ export function decode(facts: Payload): Graph {
     );
   }
   const nodes = facts.nodes;
-  const source = Uint32Array.from(numbers(facts, "source"));
-  const target = Uint32Array.from(numbers(facts, "target"));
-  const weight = Float64Array.from(numbers(facts, "weight"));
+  const source = Uint32Array.from(numbers(facts, "source", facts.edges.n));
+  const weight = Float64Array.from(numbers(facts, "weight", facts.edges.n));
+  const rowStart = new Uint32Array(nodes.length + 1);
+  numbers(facts, "n_into", nodes.length).forEach((n, node) => {
+    rowStart[node + 1] = rowStart[node] + n;
+  });
+  const target = new Uint32Array(facts.edges.n);
+  for (let node = 0; node < nodes.length; node++) target.fill(node, rowStart[node], rowStart[node + 1]);
   checkEdges(nodes, source, target, weight);
   const targetWeight = new Float64Array(nodes.length);
   for (const [node, value] of Object.entries(facts.target_weights)) targetWeight[Number(node)] = value;
@@ -116,7 +121,7 @@ export function decode(facts: Payload): Graph {
     source,
     target,
     weight,
-    rowStart: starts(target, nodes.length),
+    rowStart,
     outStart,
     outEdges: groupedEdges(source, outStart),
     influence: Float64Array.from(nodes, (node) => node.influence ?? 0),
@@ -128,27 +133,29 @@ export function decode(facts: Payload): Graph {
 
 const ARRAYS = { uint16: Uint16Array, uint32: Uint32Array, float32: Float32Array, float64: Float64Array } as const;
 
-function numbers(facts: Payload, name: ArrayName): Uint16Array | Uint32Array | Float32Array | Float64Array {
+type Numbers = Uint16Array | Uint32Array | Float32Array | Float64Array;
+
+function numbers(facts: Payload, name: ArrayName, length: number): Numbers {
   const type = ARRAYS[facts.edges.dtype[name] as keyof typeof ARRAYS];
-  if (type === undefined) throw new PayloadError(`Edges have an unknown type, ${facts.edges.dtype[name]}.`);
+  if (type === undefined) throw new PayloadError(`The edges have an unknown type, ${facts.edges.dtype[name]}.`);
   const text = atob(facts.edges[name]);
   const bytes = new Uint8Array(text.length);
   for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
-  if (bytes.length !== facts.edges.n * type.BYTES_PER_ELEMENT) {
-    throw new PayloadError(`Expected ${facts.edges.n} edges, found ${bytes.length} bytes of ${name}.`);
+  if (bytes.length !== length * type.BYTES_PER_ELEMENT) {
+    throw new PayloadError(
+      `Expected ${length} numbers in ${name}, found ${bytes.length} bytes. Export the graph again.`,
+    );
   }
   return new type(bytes.buffer);
 }
 
+// Edges lead from lower layers to higher ones, and only features and logits have any that lead to them.
 function checkEdges(nodes: readonly NodeFacts[], source: Uint32Array, target: Uint32Array, weight: Float64Array): void {
   for (let i = 0; i < source.length; i++) {
-    const isOrdered = i === 0 || target[i - 1] <= target[i];
-    const kind = nodes[target[i]]?.kind;
-    const isBelow =
-      source[i] < nodes.length &&
-      (kind === "logit" || (kind === "feature" && nodes[source[i]].layer < nodes[target[i]].layer));
-    if (!isOrdered || !isBelow || !Number.isFinite(weight[i])) {
-      throw new PayloadError(`Edge ${i} of this graph is out of order or leads nowhere. Export the graph again.`);
+    const [from, to] = [nodes[source[i]], nodes[target[i]]];
+    const isUpward = from !== undefined && (to?.kind === "logit" || (to?.kind === "feature" && from.layer < to.layer));
+    if (!isUpward || !Number.isFinite(weight[i])) {
+      throw new PayloadError(`Edge ${i} of this graph leads nowhere. Export the graph again.`);
     }
   }
 }

@@ -1,7 +1,10 @@
 // The tabs of the right side. A panel is a component that is given the active pane; add one by adding a line here.
 import type { ComponentType } from "preact";
 import type { Pane } from "../state";
+import { AboutPanel } from "./about";
+import { ComparePanel } from "./compare";
 import { NodePanel } from "./node";
+import { SearchPanel } from "./search";
 
 export interface Tab {
   readonly id: string;
@@ -9,4 +12,9 @@ export interface Tab {
   readonly Panel: ComponentType<{ pane: Pane }>;
 }
 
-export const tabs: readonly Tab[] = [{ id: "node", title: "Node", Panel: NodePanel }];
+export const tabs: readonly Tab[] = [
+  { id: "node", title: "Node", Panel: NodePanel },
+  { id: "search", title: "Search", Panel: SearchPanel },
+  { id: "compare", title: "Compare", Panel: ComparePanel },
+  { id: "about", title: "About", Panel: AboutPanel },
+];

@@ -1,0 +1,266 @@
+// The drawn graph. Bitmaps come from the painter and are larger than what is seen; panning and zooming move and scale
+// them, and a new one is asked for when the gesture rests or comes near the old one's edge.
+import { effect, signal } from "@preact/signals";
+import { type Quadtree, quadtree } from "d3-quadtree";
+import { select } from "d3-selection";
+import { type ZoomTransform, zoom, zoomIdentity } from "d3-zoom";
+import { LARGEST } from "../placement";
+import { type Pane, theme } from "../state";
+import { drawAxes } from "./axes";
+import { type Colours, nodeRadius, type View } from "./draw";
+import { openPainter, type Painter } from "./painter";
+import { makeScene, type Scene } from "./scene";
+import { readColours } from "./theme";
+import type { Drawn, Layer } from "./worker";
+
+const MARGIN = 0.3; // of the seen width and height, on every side
+const REST = 120; // milliseconds without movement
+const MAX_PIXELS = 16e6;
+const AXIS = { left: 52, bottom: 30, top: 46, right: 20 };
+const REACH = 14; // pixels from a node's centre within which the pointer means it
+
+interface Sheet {
+  readonly canvas: HTMLCanvasElement;
+  readonly context: ImageBitmapRenderingContext;
+  view: View | null;
+  isAsked: boolean;
+}
+
+export class GraphCanvas {
+  readonly transform = signal<ZoomTransform>(zoomIdentity);
+  private readonly sheets: Record<Layer, Sheet>;
+  private readonly axes: HTMLCanvasElement;
+  private readonly painter: Painter;
+  private readonly zoom = zoom<HTMLElement, unknown>();
+  private readonly disposers: (() => void)[] = [];
+  private tree: Quadtree<number> = quadtree();
+  private scene: Scene | null = null;
+  private colours: Colours;
+  private restTimer = 0;
+  private frame = 0;
+  private isFitted = true;
+
+  constructor(
+    private readonly root: HTMLElement,
+    private readonly sheetsElement: HTMLElement,
+    private readonly pane: Pane,
+  ) {
+    this.sheets = { graph: this.sheet("graph"), focus: this.sheet("focus") };
+    this.axes = sheetsElement.appendChild(document.createElement("canvas"));
+    this.axes.className = "axes";
+    this.colours = readColours(root);
+    this.painter = openPainter((result) => this.show(result));
+    this.listen();
+  }
+
+  close(): void {
+    for (const dispose of this.disposers) dispose();
+    this.painter.close();
+  }
+
+  fit(animate = true): void {
+    const { placement, size } = this.pane;
+    const { width, height } = placement.value;
+    const k = Math.min(size.value[0] / width, size.value[1] / height, LARGEST);
+    const x = AXIS.left + (size.value[0] - k * width) / 2;
+    const y = AXIS.top + (size.value[1] - k * height) / 2;
+    this.move(zoomIdentity.translate(x, y).scale(k), animate);
+    this.isFitted = true;
+  }
+
+  scaleBy(factor: number): void {
+    this.zoom.scaleBy(select(this.root), factor);
+  }
+
+  panBy(x: number, y: number): void {
+    this.zoom.translateBy(select(this.root), x / this.transform.value.k, y / this.transform.value.k);
+  }
+
+  // Moves the view so that a node is well inside it.
+  reveal(node: number): void {
+    const [x, y] = this.onScreen(node);
+    const { clientWidth: width, clientHeight: height } = this.root;
+    if (x > AXIS.left + 20 && x < width - 30 && y > 30 && y < height - AXIS.bottom - 20) return;
+    this.panBy(width / 2 - x, height / 2 - y);
+  }
+
+  onScreen(node: number): readonly [number, number] {
+    const { x, y } = this.pane.placement.value;
+    return this.transform.value.apply([x[node], y[node]]);
+  }
+
+  nodeAt(x: number, y: number): number | null {
+    const [px, py] = this.transform.value.invert([x, y]);
+    return this.tree.find(px, py, Math.max(REACH, nodeRadius(this.transform.value.k)) / this.transform.value.k) ?? null;
+  }
+
+  private sheet(name: string): Sheet {
+    const canvas = this.sheetsElement.appendChild(document.createElement("canvas"));
+    canvas.className = `sheet ${name}`;
+    const context = canvas.getContext("bitmaprenderer") as ImageBitmapRenderingContext;
+    return { canvas, context, view: null, isAsked: false };
+  }
+
+  private listen(): void {
+    const { root } = this;
+    this.zoom
+      .scaleExtent([0.02, 12])
+      .clickDistance(4)
+      .on("zoom", ({ transform, sourceEvent }) => {
+        this.transform.value = transform;
+        if (sourceEvent) this.isFitted = false;
+        this.schedule();
+      });
+    select(root).call(this.zoom).on("dblclick.zoom", null);
+    const observer = new ResizeObserver(() => this.resized());
+    observer.observe(root);
+    const media = matchMedia("(prefers-color-scheme: dark)");
+    const recolour = () => {
+      this.colours = readColours(root);
+      this.askAll();
+      this.schedule();
+    };
+    media.addEventListener("change", recolour);
+    this.disposers.push(
+      () => observer.disconnect(),
+      () => media.removeEventListener("change", recolour),
+      effect(() => this.setScene()),
+      effect(() => this.setFocus()),
+      effect(() => {
+        theme.value;
+        recolour();
+      }),
+    );
+  }
+
+  private resized(): void {
+    const { clientWidth: width, clientHeight: height } = this.root;
+    if (width === 0 || height === 0) return;
+    const inner = [width - AXIS.left - AXIS.right, height - AXIS.top - AXIS.bottom] as const;
+    this.pane.size.value = [Math.max(inner[0], 100), Math.max(inner[1], 100)];
+    if (this.isFitted) this.fit(false);
+    this.askAll();
+    this.schedule();
+  }
+
+  private setScene(): void {
+    const { graph, pruned, placement, marks } = this.pane;
+    const label = (node: number) => this.pane.shortLabel(node);
+    this.scene = makeScene(graph, pruned.value, placement.value, { label, marks: marks.value });
+    const { x, y, visible } = this.scene;
+    this.tree = quadtree<number>(
+      [...visible],
+      (node) => x[node],
+      (node) => y[node],
+    );
+    this.painter.scene(this.scene);
+    if (this.isFitted) this.fit(false);
+    this.askAll();
+    this.schedule();
+  }
+
+  private setFocus(): void {
+    const node = this.pane.selected.value;
+    const isShown = node !== null && this.pane.pruned.value.nodes[node] === 1;
+    this.root.classList.toggle("focused", isShown);
+    if (isShown) this.ask("focus");
+  }
+
+  private move(transform: ZoomTransform, animate: boolean): void {
+    const { root } = this;
+    if (!animate || matchMedia("(prefers-reduced-motion: reduce)").matches) {
+      this.zoom.transform(select(root), transform);
+      return;
+    }
+    const from = this.transform.peek();
+    const start = performance.now();
+    const step = () => {
+      const t = Math.min(1, (performance.now() - start) / 180);
+      const e = 1 - (1 - t) ** 3;
+      const mix = (a: number, b: number) => a + (b - a) * e;
+      const next = zoomIdentity
+        .translate(mix(from.x, transform.x), mix(from.y, transform.y))
+        .scale(mix(from.k, transform.k));
+      this.zoom.transform(select(root), next);
+      if (t < 1) requestAnimationFrame(step);
+    };
+    requestAnimationFrame(step);
+  }
+
+  private askAll(): void {
+    this.ask("graph");
+    if (this.pane.selected.peek() !== null) this.ask("focus");
+  }
+
+  private ask(layer: Layer): void {
+    const { clientWidth: width, clientHeight: height } = this.root;
+    if (width === 0 || height === 0 || this.scene === null) return;
+    const { k, x, y } = this.transform.peek();
+    const [mx, my] = [Math.round(width * MARGIN), Math.round(height * MARGIN)];
+    const size = { width: width + 2 * mx, height: height + 2 * my };
+    const ratio = Math.min(devicePixelRatio, Math.sqrt(MAX_PIXELS / (size.width * size.height)));
+    const view = { k, x: x + mx, y: y + my, ...size, ratio };
+    this.sheets[layer].isAsked = true;
+    this.painter.draw({ type: "draw", layer, view, colours: this.colours, focus: this.pane.selected.peek() ?? -1 });
+  }
+
+  private show({ layer, view, bitmap, version, complete }: Drawn): void {
+    const sheet = this.sheets[layer];
+    if (sheet.canvas.width !== bitmap.width || sheet.canvas.height !== bitmap.height) {
+      sheet.canvas.width = bitmap.width;
+      sheet.canvas.height = bitmap.height;
+    }
+    sheet.canvas.style.width = `${view.width}px`;
+    sheet.canvas.style.height = `${view.height}px`;
+    sheet.context.transferFromImageBitmap(bitmap);
+    sheet.view = view;
+    if (complete) sheet.isAsked = false;
+    this.position(sheet);
+    this.root.dispatchEvent(new CustomEvent("drawn", { detail: { layer, version, complete } }));
+  }
+
+  private schedule(): void {
+    if (this.frame === 0) {
+      this.frame = requestAnimationFrame(() => {
+        this.frame = 0;
+        this.paint();
+      });
+    }
+    clearTimeout(this.restTimer);
+    this.restTimer = window.setTimeout(() => this.rested(), REST);
+  }
+
+  private paint(): void {
+    for (const sheet of Object.values(this.sheets)) this.position(sheet);
+    const { scene, axes, root } = this;
+    if (scene !== null) drawAxes(axes, scene, this.pane.graph.facts, this.transform.peek(), this.colours, root, AXIS);
+    const { graph } = this.sheets;
+    if (graph.view !== null && !graph.isAsked && !this.isCovered(graph.view)) this.askAll();
+  }
+
+  private position({ canvas, view }: Sheet): void {
+    if (view === null) return;
+    const { k, x, y } = this.transform.peek();
+    const s = k / view.k;
+    canvas.style.transform = `translate(${x - s * view.x}px, ${y - s * view.y}px) scale(${s})`;
+  }
+
+  private isCovered(view: View): boolean {
+    const { k, x, y } = this.transform.peek();
+    const s = k / view.k;
+    const [left, top] = [x - s * view.x, y - s * view.y];
+    const { clientWidth: width, clientHeight: height } = this.root;
+    return left < 0 && top < 0 && left + s * view.width > width && top + s * view.height > height && s < 1.6 && s > 0.7;
+  }
+
+  private rested(): void {
+    const { k, x, y } = this.transform.peek();
+    for (const layer of ["graph", "focus"] as const) {
+      const { view } = this.sheets[layer];
+      if (view === null || (layer === "focus" && this.pane.selected.peek() === null)) continue;
+      const isInPlace = view.k === k && Math.abs(view.x - x - Math.round(this.root.clientWidth * MARGIN)) < 1;
+      const isSameHeight = Math.abs(view.y - y - Math.round(this.root.clientHeight * MARGIN)) < 1;
+      if (!isInPlace || !isSameHeight) this.ask(layer);
+    }
+  }
+}
