@@ -15,6 +15,7 @@ WEIGHTS = (".safetensors", ".npz")
 # Beside the weights in published folders, often larger than they are, and read by nothing here.
 NOT_NEEDED = ("examples.safetensors", "consolidated*.safetensors", "optimizer*.safetensors")
 LISTED_ELSEWHERE = "config.yaml"  # may name weight files of other repositories, so a folder can do without any
+NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(//[\w.*/-]+)?(@[\w./-]+)?", re.ASCII)
 LAYER_NUMBER = re.compile(r"(?<![a-z])(layers?|blocks?|h)([._])\d+")
 
 
@@ -32,6 +33,11 @@ class HubName:
         address, _, revision = text.partition("@")
         repository, _, folder = address.partition("//")
         return cls(repository, folder.strip("/"), revision or None)
+
+    @classmethod
+    def is_name(cls, text: str) -> bool:
+        """Whether `text` is such a name, which no absolute path is and none that leads upward."""
+        return NAME.fullmatch(text) is not None and ".." not in text
 
     def __str__(self) -> str:
         folder = f"//{self.folder}" if self.folder else ""

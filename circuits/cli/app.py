@@ -18,6 +18,7 @@ from circuits.cli.intervene import intervene
 from circuits.cli.options import debugging
 from circuits.cli.pocket import pocket
 from circuits.cli.prune import prune
+from circuits.cli.replay import replay
 from circuits.cli.startup import leave
 from circuits.cli.trace import trace
 from circuits.cli.validate import validate
@@ -58,7 +59,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (trace, prune, export, group, intervene, info, convert, validate):
+for command in (trace, prune, export, group, intervene, replay, info, convert, validate):
     app.command(name=command.__name__)(command)
 app.add_typer(features, name="features")
 app.add_typer(pocket, name="pocket")

@@ -1,11 +1,12 @@
 """`orrery intervene`: change features on a prompt, and see what the model then says."""
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from circuits.cli.console import stdout
+from circuits.cli.console import say, stdout
 from circuits.cli.options import (
     ChatOption,
     DebugOption,
@@ -15,6 +16,7 @@ from circuits.cli.options import (
     ModelOption,
     TranscoderOption,
 )
+from circuits.cli.output import OutputFile, check_output
 from circuits.cli.progress import step
 from circuits.cli.prompts import parse_prompt
 from circuits.cli.sources import loading, located
@@ -66,6 +68,10 @@ def intervene(
     generate: Annotated[
         int, typer.Option("--generate", "-n", min=0, help="Go on for so many tokens, with and without the change.")
     ] = 0,
+    save_spec: Annotated[
+        Path | None,
+        typer.Option("--save-spec", metavar="FILE", help="Write it as a file that `orrery replay` runs again."),
+    ] = None,
     model: ModelOption = "pocket",
     transcoder: TranscoderOption = None,
     chat: ChatOption = False,
@@ -95,10 +101,12 @@ def intervene(
             "--feature 1/-1/1006 --ablate"
         )
     held = _layers(layers)
+    check_output([] if save_spec is None else [OutputFile("json", save_spec)])
     with step(f"Loading {model}"), collector_paused():
         from replacement_model import Conditions, ReplacementModel
         from replacement_model import intervene as run
-        from replacement_model.interventions import result_table
+        from replacement_model.interventions import Case, Specification, result_table, write_specification
+        from replacement_model.interventions.specification import outcome
 
         conditions = Conditions(mode, held, frozen_attention=not live_attention)  # type: ignore[arg-type]
         change = _intervention(chosen[0], feature, values[chosen[0]], read_at)
@@ -107,6 +115,10 @@ def intervene(
         loaded = ReplacementModel.from_pretrained(model_at, transcoder_at, device=device)
     with step("Intervening"):
         result = run(loaded, given, change, conditions, generate=generate)
+    if save_spec is not None:
+        case = Case("intervention", given, (change,), conditions, generate, outcome(loaded, result))
+        write_specification(save_spec, Specification.of(loaded, [case]))
+        say(f"wrote {save_spec}; run it again with: orrery replay {save_spec}")
     if as_json:
         typer.echo(json.dumps(result.to_dict()))
     else:
