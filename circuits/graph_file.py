@@ -25,7 +25,7 @@ from replacement_model.errors import GraphFileError, InputError
 from replacement_model.formats.files import atomic_path
 from replacement_model.labels import FeatureLabel
 
-__all__ = ["file_kind", "load_circuit", "load_graph", "save_circuit", "save_graph"]
+__all__ = ["file_kind", "load_circuit", "load_graph", "load_metadata", "save_circuit", "save_graph"]
 
 HEADER_KEY = "orrery"
 BOOKS = ("pre_act", "constant", "omitted", "rounding")
@@ -113,6 +113,20 @@ def file_kind(path: str | Path) -> str:
         GraphFileError: it is neither.
     """
     return str(_open(Path(path))[0]["kind"])
+
+
+def load_metadata(path: str | Path) -> GraphMetadata:
+    """Where the graph in a file comes from, from the header alone.
+
+    Raises:
+        InputError: there is no such file.
+        GraphFileError: it is neither a graph nor a circuit.
+    """
+    header = _open(Path(path))[0]
+    try:
+        return GraphMetadata(**header["metadata"])
+    except TypeError as error:
+        raise _damaged(Path(path), error) from error
 
 
 def _graph_header(graph: Graph) -> dict[str, Any]:

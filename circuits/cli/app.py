@@ -22,6 +22,7 @@ from circuits.cli.replay import replay
 from circuits.cli.startup import leave
 from circuits.cli.trace import trace
 from circuits.cli.validate import validate
+from circuits.cli.view import view
 from replacement_model.errors import OrreryError
 
 __all__ = ["app", "main"]
@@ -59,7 +60,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (trace, prune, export, group, intervene, replay, info, convert, validate):
+for command in (trace, prune, export, view, group, intervene, replay, info, convert, validate):
     app.command(name=command.__name__)(command)
 app.add_typer(features, name="features")
 app.add_typer(pocket, name="pocket")

@@ -8,7 +8,19 @@ import sys
 
 import pytest
 
-COMMANDS = ("trace", "prune", "export", "intervene", "replay", "info", "convert", "validate", "features", "pocket")
+COMMANDS = (
+    "trace",
+    "prune",
+    "export",
+    "intervene",
+    "replay",
+    "info",
+    "convert",
+    "validate",
+    "view",
+    "features",
+    "pocket",
+)
 HEAVY = ("torch", "transformers", "numba", "scipy", "networkx", "graphviz", "safetensors", "huggingface_hub", "numpy")
 
 PROBE = """

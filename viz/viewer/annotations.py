@@ -13,7 +13,8 @@ whoever saves says which one was read, so that two who save at once notice each 
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -162,10 +163,13 @@ def exchange(annotations: Annotations, path: str | Path) -> tuple[bool, Annotati
 
     Returns:
         Whether they were written, and what is now in the file.
+
+    Raises:
+        InputError: the file cannot be written.
+        GraphFileError: the file that is there is damaged.
     """
     place = _place(path)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(place.with_name(f".{place.name}.lock"), timeout=LOCK_TIMEOUT):
+    with _locked(place):
         current = load_annotations(place)
         if current.revision != annotations.revision:
             return False, current
@@ -173,6 +177,21 @@ def exchange(annotations: Annotations, path: str | Path) -> tuple[bool, Annotati
         with atomic_path(place) as temporary:
             temporary.write_bytes(encoded(saved.to_dict()))
     return True, saved
+
+
+@contextmanager
+def _locked(place: Path) -> Iterator[None]:
+    """Nobody else, in this process or another, writes the file during the block."""
+    lock = FileLock(place.with_name(f".{place.name}.lock"), timeout=LOCK_TIMEOUT)
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        raise InputError(f"cannot write {place} ({error}); are you allowed to write to this folder?") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def parse_annotations(value: Any) -> Annotations:

@@ -1,10 +1,10 @@
 """What a folder of evidence says of features, in the page's words."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from replacement_model.evidence.folder import EvidenceFolder
+from replacement_model.evidence.folder import INDEX_NAME, EvidenceFolder
 from replacement_model.evidence.labelling import folder_labels
 from replacement_model.evidence.record import FeatureEvidence
 from replacement_model.labels import FeatureLabel, FeatureLabels
@@ -26,14 +26,13 @@ def feature_facts(
         label: of the feature, None if the folder has none.
         n_examples: at most so many examples, the strongest first.
     """
-    labelled = {} if label is None else {"label": label.text, "label_source": "evidence", "label_score": label.f1}
     examples = [
         {"quantile": quantile.name, **_window(example.tokens, example.acts, example.peak)}
         for quantile in evidence.quantiles
         for example in quantile.examples
     ]
     return {
-        **labelled,
+        **_label_facts(label),
         "activation_frequency": evidence.frequency,
         "act_min": evidence.act_min,
         "act_max": evidence.act_max,
@@ -46,6 +45,10 @@ def feature_facts(
         "nearest": [[one.layer, one.feature_idx, one.cosine] for one in evidence.nearest],
         "examples": examples[:n_examples],
     }
+
+
+def _label_facts(label: FeatureLabel | None) -> dict[str, Any]:
+    return {} if label is None else {"label": label.text, "label_source": "evidence", "label_score": label.f1}
 
 
 def _window(tokens: tuple[str, ...], acts: tuple[float, ...], peak: int) -> dict[str, Any]:
@@ -80,6 +83,22 @@ class FeatureTexts:
             return None
         found = self.evidence.get(layer, feature_idx)
         return None if found is None else feature_facts(found, self.labels.get(layer, feature_idx), n_examples)
+
+    def file(self, name: str) -> Path | None:
+        """The index or a layer's file, by its name; None for any other name, or where it leads out of the folder."""
+        folder = self.evidence.folder
+        if name not in (INDEX_NAME, *(index.filename for index in self.evidence.layers.values())):
+            return None
+        path = (folder / name).resolve()
+        return path if path.is_file() and path.parent == folder.resolve() else None
+
+    def labelled(self, nodes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """The page's nodes, with the folder's labels in place of the graph's where there are some."""
+        found = []
+        for node in nodes:
+            label = None if node["feature_idx"] is None else self.labels.get(node["layer"], node["feature_idx"])
+            found.append({**node, **_label_facts(label)})
+        return found
 
     def of(self, features: Iterable[str], max_bytes: int, n_examples: int = 5) -> dict[str, dict[str, Any]]:
         """Facts on features by "LAYER/INDEX", in this order for as long as they fit."""

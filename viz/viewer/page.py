@@ -122,6 +122,7 @@ def _graph_data(
     if annotations is not None:
         value["annotations"] = annotations.to_dict()
     if features is not None:
+        value["nodes"] = features.labelled(value["nodes"])
         nodes = [node for node in value["nodes"] if node["kind"] == "feature"]
         nodes.sort(key=lambda node: node["rank"])
         found = features.of((f"{node['layer']}/{node['feature_idx']}" for node in nodes), evidence_bytes)
