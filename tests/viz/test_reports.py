@@ -10,7 +10,9 @@ from markdown_it import MarkdownIt
 from matplotlib.figure import Figure
 
 from circuits.studies.folder import StudyFolder
+from circuits.versions import code_hash
 from replacement_model.errors import InputError
+from replacement_model.hashing import sha256
 from viz.figures import new_figure, paper_style
 from viz.picture import Picture
 from viz.reports import FigurePart, Report, Section, Table, Text, code, plain, write_report
@@ -20,6 +22,8 @@ from viz.text import visible
 
 HOSTILE = "<script>alert(1)</script> <img src=x onerror=y> **b** [a](javascript:z) ` | \\ &lt; \x00"
 DOT = Picture('digraph circuit {\n\tgraph [layout=neato]\n\ta [label="<b>&x" pos="0,0" tooltip="<script>"]\n}\n')
+
+SETTINGS, INPUTS = {"quick": True, "transcoders": ["clt", "plt"]}, {"model/model.safetensors": "0a" * 32}
 
 
 class Page(HTMLParser):
@@ -56,8 +60,10 @@ def sample() -> Report:
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("study")
-    with StudyFolder.open(place, "sample", {}, {}) as folder:
-        files = write_report(sample(), folder)
+    with StudyFolder.open(place, "sample", SETTINGS, INPUTS) as folder:
+        folder.write_json("results.json", {"share": 0.12345})
+        folder.write_text("interventions.json", "{}")
+        files = write_report(sample(), folder, "orrery study sample --output FOLDER")
     names = ["figures/again.pdf", "figures/again.svg", "figures/dot.pdf", "figures/dot.svg", "figures/plot.pdf"]
     found = sorted(str(path.relative_to(place)) for path in files)
     assert found == [*names, "figures/plot.svg", "report.html", "report.md"]
@@ -114,13 +120,26 @@ def test_markdown_holds_the_same_and_no_html(written: Path) -> None:
         f"About {visible(HOSTILE)}",
         "One",
         visible(HOSTILE),
+        "How this was made",
     ]
 
 
 def test_equal_reports_are_equal_bytes(written: Path, tmp_path: Path) -> None:
-    with StudyFolder.open(tmp_path, "sample", {}, {}) as folder:
-        for path in write_report(sample(), folder):
+    with StudyFolder.open(tmp_path, "sample", SETTINGS, INPUTS) as folder:
+        folder.write_json("results.json", {"share": 0.12345})
+        folder.write_text("interventions.json", "{}")
+        for path in write_report(sample(), folder, "orrery study sample --output FOLDER"):
             assert path.read_bytes() == (written / path.relative_to(tmp_path)).read_bytes(), path.name
+
+
+def test_the_last_section_says_what_it_was_made_with(written: Path, page: Page) -> None:
+    hashes = {"0a" * 32, code_hash(), sha256(written / "results.json"), sha256(written / "interventions.json")}
+    for text in (page.text, (written / "report.md").read_text()):
+        assert {value for value in hashes if value in text} == hashes
+        assert "orrery study sample --output FOLDER" in text
+        assert "orrery replay FOLDER/interventions.json" in text
+        assert "clt, plt" in text
+    assert sum(attrs.get("class") == "hash" for tag, attrs in page.elements if tag == "td") == len(hashes)
 
 
 def test_without_graphviz_the_source_is_written_and_the_report_says_so(

@@ -1,5 +1,6 @@
 """A report as one HTML file: no scripts, nothing from outside; light or dark on a screen, numbered pages in print."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from viz.text import visible
 __all__ = ["report_html"]
 
 FOLDER = Path(__file__).parent
+SHA256 = re.compile(r"[0-9a-f]{64}")
 LONG_TABLE = 24  # rows; a longer one may go over to the next page, under its head again
 
 
@@ -45,6 +47,7 @@ def report_html(report: Report, drawn: Mapping[str, bytes | None]) -> str:
     loader = FileSystemLoader(FOLDER)
     pages = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     pages.filters["visible"] = visible
+    pages.tests["hash"] = lambda text: SHA256.fullmatch(text) is not None
     numbers = {"table": 0, "figure": 0}
     sections = [
         (visible(section.heading), [_shown(part, drawn, numbers) for part in section.parts])

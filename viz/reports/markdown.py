@@ -11,6 +11,7 @@ from viz.text import visible
 
 __all__ = ["code", "markdown_html", "plain", "report_markdown"]
 
+NUMBER = re.compile(r"[-+−±<>≤≥]?\s?\d[\d.,]*(e[-+]?\d+)?\s?%?(\s?(to|of|±|–|/|\(|\[).*)?")
 SPECIAL = re.compile(r"[\\`*_\[\]>|~$]")
 BLOCK_START = re.compile(r"^(\d*)([.)#+=-])(?=\s|$|\2)")  # what begins a list, a heading or a rule
 CODE = re.compile(
@@ -77,7 +78,7 @@ def _table(table: Table) -> str:
 def is_numeric(cells: Iterable[Cell]) -> bool:
     """Whether a column holds numbers, so that it is set to the right."""
     texts = [cell_text(cell) for cell in cells]
-    return bool(texts) and all(re.match(r"[-+−–±]?\s?[\d.]|–$|nan$", text) for text in texts)
+    return any(text != "–" for text in texts) and all(text == "–" or NUMBER.fullmatch(text) for text in texts)
 
 
 def _row(cells: Iterable[str]) -> str:

@@ -1,5 +1,6 @@
 """Writing a report into its study's folder: report.md, report.html, and each figure as SVG and PDF."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -11,16 +12,23 @@ from viz.picture import Picture
 from viz.reports.html import report_html
 from viz.reports.markdown import report_markdown
 from viz.reports.parts import Cell, Drawing, FigurePart, Report, Section, Table, Text
+from viz.reports.provenance import provenance
 
 __all__ = ["Cell", "FigurePart", "Report", "Section", "Table", "Text", "write_report"]
 
 FORMATS = ("svg", "pdf")
 
 
-def write_report(report: Report, folder: StudyFolder) -> tuple[Path, ...]:
+def write_report(report: Report, folder: StudyFolder, command: str | None = None) -> tuple[Path, ...]:
     """Write the report and its figures; equal bytes for an equal report.
 
+    A last section says what it was made with: write `results.json` and all else that it should name before.
     Without Graphviz, its pictures are written as DOT sources, and the report says so.
+
+    Args:
+        report: the report.
+        folder: the study's.
+        command: by which somebody else makes the study in a `FOLDER`.
 
     Returns:
         The files: report.md and report.html first.
@@ -28,6 +36,7 @@ def write_report(report: Report, folder: StudyFolder) -> tuple[Path, ...]:
     Raises:
         InputError: two figures have one name, or a file cannot be written.
     """
+    report = replace(report, sections=(*report.sections, provenance(folder, command)))
     figures = [part for section in report.sections for part in section.parts if isinstance(part, FigurePart)]
     names = [figure.name for figure in figures]
     twice = sorted(name for name in set(names) if names.count(name) > 1)
