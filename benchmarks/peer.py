@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from circuit_tracer.attribution.attribute import attribute
 from circuit_tracer.graph import Graph, compute_graph_scores, prune_graph
+from circuit_tracer.utils.create_graph_files import create_graph_files
 
 from benchmarks.edges import Edges
 from benchmarks.layered_graph import LayeredGraph
@@ -61,8 +62,12 @@ def reference(
     node_threshold: float = 0.8,
     edge_threshold: float = 0.98,
     n_ignored_pos: int = 1,
+    graph_files: dict[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Attributes and prunes once, and writes what golden/README.md lists."""
+    """Attributes and prunes once, and writes what golden/README.md lists.
+
+    `graph_files` (folder, slug, scan, tokenizer) asks for the files of its front-end too.
+    """
     tokens = torch.tensor(token_ids)
     LOADED["model"].zero_positions = slice(0, n_ignored_pos)  # 4 for instruction-tuned Gemma 3
     graph = attribute(tokens, LOADED["model"], batch_size=batch_size, max_feature_nodes=max_feature_nodes)
@@ -80,6 +85,10 @@ def reference(
         completeness_score=completeness_score,
         **masks(graph, prune_graph(graph, node_threshold, edge_threshold)),
     )
+    if graph_files is not None:
+        graph.cfg.tokenizer_name = graph_files["tokenizer"]
+        names = (graph_files[name] for name in ("slug", "folder", "scan"))
+        create_graph_files(graph, *names, node_threshold, edge_threshold)
     return {}
 
 

@@ -1,6 +1,7 @@
 from .attribution import attribute
 from .graph import Books, Graph, GraphMetadata, Target
 from .graph_file import load_circuit, load_graph, save_circuit, save_graph
+from .graph_json.reading import read_graph_json
 from .layout import Layout
 from .paths import strongest_features, strongest_paths
 from .pruning import Circuit, prune
@@ -33,6 +34,7 @@ __all__ = [
     "load_grouping",
     "prune",
     "prune_groups",
+    "read_graph_json",
     "save_circuit",
     "save_graph",
     "save_grouping",

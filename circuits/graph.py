@@ -90,7 +90,7 @@ class Graph:
         tokens, token_ids: the prompt as the model saw it.
         n_ignored_pos: leading positions (such as <bos>) whose features and errors are not nodes.
         features: (layer, pos, feature_idx) of every feature node, sorted in this order.
-        feature_acts: their activations.
+        feature_acts: their activations; NaN where a file of another program did not have them (see `read_from`).
         targets: what the graph explains.
         adjacency: (n_features + n_targets, n_features + n_errors + n_tokens), direct effect of source on target.
         books: the proof that nothing is missing.
@@ -118,6 +118,15 @@ class Graph:
     @property
     def target_weights(self) -> Float[np.ndarray, "n_targets"]:
         return np.array([target.weight for target in self.targets], dtype=np.float64)
+
+    @property
+    def read_from(self) -> dict[str, Any] | None:
+        """Of a graph that was read from graph JSON, who wrote the file and what is not in it; else None.
+
+        Such a graph has only the edges that its maker kept, and its books are NaN.
+        """
+        origin = self.metadata.settings.get("read_from")
+        return origin if isinstance(origin, dict) else None
 
     @property
     def rounding_share(self) -> float:

@@ -1,5 +1,8 @@
 """Graphs and circuits on disk: one safetensors file each, with everything that is not an array as JSON in its header.
 
+Graph JSON is read too, by the same functions: ours, circuit-tracer's, Neuronpedia's and attribute's (see
+`circuits.graph_json.reading` for what such a file does not say).
+
 The header has one metadata entry, `orrery`: with several, their order, and so the bytes, would differ from run to run.
 A circuit's file holds its whole graph too, so `load_graph` reads both, and a circuit can be pruned again with other
 thresholds. The kept edges are stored rather than recomputed: on another processor the last bit of a sum may differ, and
@@ -7,6 +10,7 @@ with it an edge at the threshold.
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -18,6 +22,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from circuits.graph import SCHEMA_VERSION, Books, Graph, GraphMetadata, Target
+from circuits.graph_json.parsing import is_json
+from circuits.graph_json.reading import read_graph_json
 from circuits.graph_validation import check_arrays, check_circuit, check_graph
 from circuits.layout import Layout
 from circuits.pruning import Circuit
@@ -56,19 +62,21 @@ def save_graph(graph: Graph, path: str | Path) -> None:
 
 
 def load_graph(path: str | Path) -> Graph:
-    """Read a graph, or the unpruned graph of a circuit.
+    """Read a graph, or the unpruned graph of a circuit; of graph JSON, what the file holds.
 
     Raises:
         InputError: there is no such file.
         GraphFileError: it is truncated, of another schema, or its parts do not fit together.
     """
+    if is_json(Path(path)):
+        return read_graph_json(path).graph
     header, tensors = _read(Path(path))
     return _graph(Path(path), header, tensors)
 
 
 def save_circuit(circuit: Circuit, path: str | Path) -> None:
     """Write a circuit with its graph; otherwise like `save_graph`."""
-    numbers = {name: getattr(circuit, name) for name in CIRCUIT_NUMBERS}
+    numbers = {name: _or_none(getattr(circuit, name)) for name in CIRCUIT_NUMBERS}
     header = {"kind": "circuit", "circuit": numbers, **_graph_header(circuit.graph)}
     arrays = {
         "circuit.node_mask": circuit.node_mask,
@@ -80,12 +88,14 @@ def save_circuit(circuit: Circuit, path: str | Path) -> None:
 
 
 def load_circuit(path: str | Path) -> Circuit:
-    """Read a circuit.
+    """Read a circuit; graph JSON is one.
 
     Raises:
         InputError: there is no such file.
         GraphFileError: it holds a graph that was not pruned, is damaged, or is of another schema.
     """
+    if is_json(Path(path)):
+        return read_graph_json(path)
     header, tensors = _read(Path(path))
     if header["kind"] != "circuit":
         raise GraphFileError(f"{path}: expected a circuit, got a graph; load it with load_graph and prune it")
@@ -97,7 +107,7 @@ def load_circuit(path: str | Path) -> Circuit:
             node_mask=tensors["circuit.node_mask"],
             node_influence=tensors["circuit.node_influence"],
             cumulative_influence=tensors["circuit.cumulative_influence"],
-            **{name: float(header["circuit"][name]) for name in CIRCUIT_NUMBERS},
+            **{name: _or_nan(header["circuit"][name]) for name in CIRCUIT_NUMBERS},
         )
         check_circuit(circuit)
     except (KeyError, TypeError, ValueError) as error:
@@ -106,13 +116,13 @@ def load_circuit(path: str | Path) -> Circuit:
 
 
 def file_kind(path: str | Path) -> str:
-    """`graph` or `circuit`, from the header alone.
+    """`graph` or `circuit`, from the header alone; graph JSON is a circuit.
 
     Raises:
         InputError: there is no such file.
         GraphFileError: it is neither.
     """
-    return str(_open(Path(path))[0]["kind"])
+    return "circuit" if is_json(Path(path)) else str(_open(Path(path))[0]["kind"])
 
 
 def load_metadata(path: str | Path) -> GraphMetadata:
@@ -136,7 +146,7 @@ def _graph_header(graph: Graph) -> dict[str, Any]:
         "n_layers": graph.n_layers,
         "n_ignored_pos": graph.n_ignored_pos,
         "targets": [asdict(target) for target in graph.targets],
-        "books_residual": graph.books.residual,
+        "books_residual": _or_none(graph.books.residual),
         "labels": list(_distinct_labels(graph).values()),
     }
 
@@ -198,7 +208,7 @@ def _graph(path: Path, header: Mapping[str, Any], tensors: Mapping[str, np.ndarr
             feature_acts=tensors["feature_acts"],
             targets=targets,
             adjacency=_csr(tensors, "adjacency", layout),
-            books=Books(pre_act, constant, omitted, rounding, float(header["books_residual"])),
+            books=Books(pre_act, constant, omitted, rounding, _or_nan(header["books_residual"])),
             fvu=tuple(tensors["fvu"].tolist()),
             feature_labels=tuple(None if k < 0 else labels[k] for k in tensors["label_index"].tolist()),
         )
@@ -214,6 +224,15 @@ def _label(row: Mapping[str, Any]) -> FeatureLabel:
         raise ValueError(f"expected labels with {sorted(known)}, got {sorted(row)}")
     values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
     return FeatureLabel(**values)
+
+
+def _or_none(value: float) -> float | None:
+    """NaN, which stands for what another program's file did not say, as JSON's null."""
+    return None if math.isnan(value) else value
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else float(value)
 
 
 def _to_json(value: Any) -> str:

@@ -16,7 +16,9 @@ __all__ = ["check_arrays", "check_circuit", "check_graph"]
 
 FLOATS, OFFSETS = ("float32", "float64"), ("int32", "int64")
 TARGET_KINDS = ("logit", "difference", "direction", "feature")
+BOOKS = ("books.pre_act", "books.constant", "books.omitted", "books.rounding")
 MAY_BE_NAN = ("fvu",)
+MAY_BE_UNKNOWN = ("feature_acts", *BOOKS)  # NaN in a graph that was read from another program's file
 
 
 def check_arrays(arrays: Mapping[str, np.ndarray], layout: Layout, kind: str) -> None:
@@ -32,10 +34,17 @@ def check_arrays(arrays: Mapping[str, np.ndarray], layout: Layout, kind: str) ->
         if array.ndim != len(shape) or any(n not in (None, m) for n, m in zip(shape, array.shape, strict=True)):
             raise ValueError(f"expected {name} of shape {shape}, got {array.shape}")
         if array.dtype.kind == "f" and name not in MAY_BE_NAN and not np.isfinite(array).all():
+            if name in MAY_BE_UNKNOWN and not np.isinf(array).any() and _is_without_books(arrays):
+                continue
             raise ValueError(f"{name} holds NaN or infinite values")
     _check_csr(arrays, "adjacency", layout.n_cols)
     if kind == "circuit":
         _check_csr(arrays, "circuit.edges", layout.n_cols)
+
+
+def _is_without_books(arrays: Mapping[str, np.ndarray]) -> bool:
+    """Whether no book is known: a file that was read from graph JSON, not one that is damaged."""
+    return all(np.isnan(arrays[name]).all() for name in BOOKS)
 
 
 def check_graph(graph: Graph) -> None:
@@ -65,9 +74,7 @@ def _graph_arrays(layout: Layout) -> Expected:
         "feature_acts": (FLOATS, (layout.n_features,)),
         "label_index": (("int32",), (layout.n_features,)),
         "fvu": (("float64",), (layout.n_layers,)),
-        **{
-            f"books.{name}": (("float64",), (layout.n_rows,)) for name in ("pre_act", "constant", "omitted", "rounding")
-        },
+        **dict.fromkeys(BOOKS, (("float64",), (layout.n_rows,))),
         **_csr_arrays("adjacency", layout.n_rows),
     }
 

@@ -8,6 +8,7 @@ from circuits.graph import Graph
 from circuits.pruning import Circuit
 from viz.excerpt import DrawnEdge, Excerpt
 from viz.text import text_width, visible, visible_token
+from viz.unknown import origin_note, shown
 
 __all__ = ["edge_story", "maker", "node_story", "prompt_title", "small_print"]
 
@@ -43,10 +44,11 @@ def small_print(circuit: Circuit, part: Excerpt) -> str:
     facts = [
         f"{nodes}; {edges}.",
         *([part.note] if part.note else []),
-        f"Thresholds: nodes {circuit.node_threshold:g}, edges {circuit.edge_threshold:g}.",
-        f"Replacement score {circuit.replacement_score:.2f} (circuit {circuit.circuit_replacement_score:.2f}),",
-        f"completeness {circuit.completeness_score:.2f} ({circuit.circuit_completeness_score:.2f}).",
-        f"Books close to {graph.books.residual:.1e}.",
+        f"Thresholds: nodes {shown(circuit.node_threshold, 'g')}, edges {shown(circuit.edge_threshold, 'g')}.",
+        f"Replacement score {shown(circuit.replacement_score, '.2f')} "
+        f"(circuit {circuit.circuit_replacement_score:.2f}),",
+        f"completeness {shown(circuit.completeness_score, '.2f')} ({circuit.circuit_completeness_score:.2f}).",
+        origin_note(graph) or f"Books close to {graph.books.residual:.1e}.",
         f"FVU {np.mean(fvu):.3f} (mean over layers)." if fvu else "FVU not measured.",
         f"Model {graph.metadata.model_name}, transcoder {graph.metadata.transcoder_name}; {' '.join(maker())}.",
     ]
@@ -67,7 +69,7 @@ def node_story(circuit: Circuit, node: int) -> str:
     parts = [visible_token(attributes["label"])]
     if attributes["kind"] == "feature":
         label = circuit.graph.feature_labels[node]
-        parts.append(f"feature {attributes['feature_idx']}, activation {attributes['activation']:.3g}")
+        parts.append(f"feature {attributes['feature_idx']}, activation {shown(attributes['activation'], '.3g')}")
         parts += [f"F1 {label.f1:.2f}"] if label is not None and label.f1 is not None else []
     if attributes["kind"] in ("feature", "error"):
         parts.append(f"layer {attributes['layer']}")

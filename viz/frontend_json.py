@@ -23,6 +23,7 @@ from viz.exchange.encoding import encoded
 from viz.exchange.validation import validate_graph_json
 from viz.files import write_files
 from viz.kept import as_circuit, grouping_of
+from viz.unknown import known, origin_note
 
 __all__ = ["graph_json", "write_graph_json"]
 
@@ -125,13 +126,22 @@ def _metadata(circuit: Circuit, slug: str, scan: str) -> dict[str, Any]:
         "scan": scan,
         "prompt": graph.metadata.prompt or "".join(graph.tokens),
         "prompt_tokens": list(graph.tokens),
-        "node_threshold": float(circuit.node_threshold),
+        **_known(node_threshold=circuit.node_threshold),
         "schema_version": SCHEMA_VERSION,
         "transcoder_list": [graph.metadata.transcoder_name],
-        "info": {"description": DESCRIPTION, "generator": {"name": name, "version": version}, **_evidence(circuit)},
+        "info": {
+            "description": origin_note(graph) or DESCRIPTION,
+            "generator": {"name": name, "version": version},
+            **_evidence(circuit),
+        },
         "generation_settings": {key: settings[key] for key in known if settings.get(key) is not None},
-        "pruning_settings": {"node_threshold": circuit.node_threshold, "edge_threshold": circuit.edge_threshold},
+        "pruning_settings": _known(node_threshold=circuit.node_threshold, edge_threshold=circuit.edge_threshold),
     }
+
+
+def _known(**numbers: float) -> dict[str, float]:
+    """Those that are known."""
+    return {key: float(value) for key, value in numbers.items() if not np.isnan(value)}
 
 
 def _evidence(circuit: Circuit) -> dict[str, Any]:
@@ -142,12 +152,13 @@ def _evidence(circuit: Circuit) -> dict[str, Any]:
         "transcoder": {"name": metadata.transcoder_name, "revision": metadata.transcoder_revision},
         "hashes": dict(metadata.hashes),
         "versions": dict(metadata.versions),
-        "replacement_score": circuit.replacement_score,
-        "completeness_score": circuit.completeness_score,
+        "replacement_score": known(circuit.replacement_score),
+        "completeness_score": known(circuit.completeness_score),
         "circuit_replacement_score": circuit.circuit_replacement_score,
         "circuit_completeness_score": circuit.circuit_completeness_score,
-        "books_residual": circuit.graph.books.residual,
-        "fvu": [value if np.isfinite(value) else None for value in circuit.graph.fvu],
+        "books_residual": known(circuit.graph.books.residual),
+        "fvu": [known(value) for value in circuit.graph.fvu],
+        **({} if circuit.graph.read_from is None else {"read_from": circuit.graph.read_from}),
     }
 
 
@@ -165,7 +176,7 @@ def _node(circuit: Circuit, node: int, name: str) -> dict[str, Any]:
             "layer": str(layer),
             "feature_type": "cross layer transcoder",
             "clerp": "" if label is None else label.text,
-            "activation": attributes["activation"],
+            "activation": known(attributes["activation"]),
         }
     if attributes["kind"] == "error":
         clerp = f"Err: layer {layer}"
@@ -242,12 +253,16 @@ def _feature_file(graph: Graph, key: tuple[int, int], nodes: list[int]) -> dict[
     for node in nodes:
         acts[int(graph.features[node, 1])] = float(graph.feature_acts[node])
     label = graph.feature_labels[nodes[0]]
-    example = {"tokens": list(graph.tokens), "tokens_acts_list": acts, "train_token_ind": int(np.argmax(acts))}
+    groups = [] if np.isnan(acts).any() else [_this_prompt(graph, acts)]
     return {
         "index": cantor_pair(*key),
-        "examples_quantiles": [{"quantile_name": "This prompt, positions in the graph", "examples": [example]}],
+        "examples_quantiles": groups,
         "top_logits": [] if label is None else list(label.top_logits),
         "bottom_logits": [] if label is None else list(label.bottom_logits),
-        "act_min": 0.0,
-        "act_max": max(acts),
+        **({"act_min": 0.0, "act_max": max(acts)} if groups else {}),
     }
+
+
+def _this_prompt(graph: Graph, acts: list[float]) -> dict[str, Any]:
+    example = {"tokens": list(graph.tokens), "tokens_acts_list": acts, "train_token_ind": int(np.argmax(acts))}
+    return {"quantile_name": "This prompt, positions in the graph", "examples": [example]}

@@ -13,6 +13,7 @@ from circuits.paths import strongest_features, strongest_paths
 from circuits.pruning import Circuit
 from viz.kept import as_circuit
 from viz.text import visible, visible_token
+from viz.unknown import known, origin_note, shown
 
 __all__ = ["summary", "summary_dict"]
 
@@ -28,7 +29,8 @@ def summary_dict(graph: Graph | Circuit, *, n_features: int = 12, n_paths: int =
     Returns:
         prompt, model, transcoder, tokens, targets, scores, thresholds, books_residual, rounding_share (of a
         half-precision host), fvu (per layer, None where there is no transcoder), counts, features (by position,
-        strongest first) and paths (strongest first).
+        strongest first) and paths (strongest first); read_from and origin, what to know of a graph that was read from
+        graph JSON, else None. What such a file does not say is None.
     """
     circuit = as_circuit(graph)
     whole = circuit.graph
@@ -42,14 +44,16 @@ def summary_dict(graph: Graph | Circuit, *, n_features: int = 12, n_paths: int =
             for target in whole.targets
         ],
         "scores": {
-            "replacement": circuit.replacement_score,
-            "completeness": circuit.completeness_score,
+            "replacement": known(circuit.replacement_score),
+            "completeness": known(circuit.completeness_score),
             "circuit_replacement": circuit.circuit_replacement_score,
             "circuit_completeness": circuit.circuit_completeness_score,
         },
-        "thresholds": {"node": float(circuit.node_threshold), "edge": float(circuit.edge_threshold)},
-        "books_residual": float(whole.books.residual),
-        "rounding_share": whole.rounding_share,
+        "thresholds": {"node": known(circuit.node_threshold), "edge": known(circuit.edge_threshold)},
+        "books_residual": known(whole.books.residual),
+        "rounding_share": known(whole.rounding_share),
+        "read_from": whole.read_from,
+        "origin": origin_note(whole),
         "fvu": [float(value) if np.isfinite(value) else None for value in whole.fvu],
         "counts": _counts(circuit),
         "features": _features(circuit, n_features),
@@ -101,7 +105,7 @@ def _features(circuit: Circuit, count: int) -> list[dict[str, Any]]:
                 "layer": feature.layer,
                 "pos": feature.pos,
                 "feature_idx": feature.feature_idx,
-                "activation": float(graph.feature_acts[feature.node]),
+                "activation": known(graph.feature_acts[feature.node]),
                 "influence": feature.influence,
                 "label": None if label is None else label.text,
                 "f1": None if label is None else label.f1,
@@ -141,19 +145,24 @@ def _trust(facts: dict[str, Any]) -> list[Text]:
     layers = " ".join("–" if value is None else f"{value:.3f}" for value in facts["fvu"])
     return [
         Text(
-            f"replacement {scores['replacement']:.3f} (circuit {scores['circuit_replacement']:.3f})   "
-            f"completeness {scores['completeness']:.3f} (circuit {scores['circuit_completeness']:.3f})"
+            f"replacement {shown(scores['replacement'], '.3f')} (circuit {scores['circuit_replacement']:.3f})   "
+            f"completeness {shown(scores['completeness'], '.3f')} (circuit {scores['circuit_completeness']:.3f})"
         ),
         Text(
-            f"books close to {facts['books_residual']:.1e}   "
+            (
+                f"books close to {facts['books_residual']:.1e}   "
+                if facts["origin"] is None
+                else "books not in the file   "
+            )
             + (f"the host rounded away up to {facts['rounding_share']:.1%}   " if facts["rounding_share"] else "")
             + (f"FVU per layer {layers}" if fvu else "FVU not measured")
         ),
         Text(
             f"circuit: {counts['features']} of {counts['graph_features']} features, {counts['errors']} errors, "
             f"{counts['edges']} of {counts['graph_edges']} edges "
-            f"(thresholds {facts['thresholds']['node']:g}, {facts['thresholds']['edge']:g})"
+            f"(thresholds {shown(facts['thresholds']['node'], 'g')}, {shown(facts['thresholds']['edge'], 'g')})"
         ),
+        *([Text(visible(facts["origin"]), style="yellow")] if facts["origin"] else []),
     ]
 
 
@@ -171,7 +180,7 @@ def _feature_table(facts: dict[str, Any]) -> Table:
         label = Text("no label", style="dim") if row["label"] is None else Text(visible(row["label"]))
         f1 = "" if row["f1"] is None else f"{row['f1']:.2f}"
         name = f"L{row['layer']} #{row['feature_idx']}"
-        table.add_row(token, name, label, f"{row['influence']:.1%}", f"{row['activation']:.2f}", f1)
+        table.add_row(token, name, label, f"{row['influence']:.1%}", shown(row["activation"], ".2f"), f1)
     return table
 
 

@@ -67,7 +67,7 @@ def _graph(path: Path) -> Facts:
         "features": len(graph.features),
         "labelled features": sum(label is not None for label in graph.feature_labels),
         "edges": int(graph.adjacency.nnz),
-        "books close to": float(graph.books.residual),
+        "books close to": None if graph.read_from else float(graph.books.residual),
         "FVU per layer": [None if value != value else round(value, 4) for value in graph.fvu],
         "model": metadata.model_name,
         "model revision": metadata.model_revision,

@@ -128,5 +128,6 @@ L0Option = Annotated[
     int | None, typer.Option("--l0", min=1, help="Of several transcoders of a layer, that with the nearest L0.")
 ]
 GraphArgument = Annotated[
-    Path, typer.Argument(metavar="GRAPH", help="A .safetensors file that `orrery trace --output` wrote.")
+    Path,
+    typer.Argument(metavar="GRAPH", help="A graph of `orrery trace --output`, or graph JSON of any program."),
 ]

@@ -72,3 +72,23 @@ def test_overwriting_the_input_is_refused(refuse, graph_file: Path) -> None:
 def test_a_picture_without_graphviz_is_refused_before_anything_is_read(refuse, graph_file: Path, monkeypatch) -> None:
     monkeypatch.setenv("PATH", "")
     refuse("export", graph_file, "--to", "svg", says="needs Graphviz.*install")
+
+
+def test_graph_json_is_a_graph_too(orrery, refuse, graph_file: Path, tmp_path: Path) -> None:
+    exported = tmp_path / "graph.json"
+    orrery("export", graph_file, "-o", exported)
+    for name in ("dot", "graphml", "csv", "graph", "json"):
+        assert orrery("export", exported, "--to", name, "-o", tmp_path / "again").code == 0
+    assert load_circuit(tmp_path / "again" / "graph.safetensors").edges.nnz > 0
+    assert orrery("info", exported).code == 0
+    assert orrery("group", exported, "--groups", "2", "-o", tmp_path / "supernodes.json").code == 0
+    refuse("export", exported, "--to", "json", says="written over itself")
+
+
+def test_damaged_graph_json_is_refused(refuse, tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text('{"nodes": []}')
+    refuse(
+        "export", tmp_path / "x.json", "-o", tmp_path / "x.dot", says="cannot be read as graph JSON: expected metadata"
+    )
+    (tmp_path / "x.json").write_text("{")
+    refuse("export", tmp_path / "x.json", "-o", tmp_path / "x.dot", says="x.json is not JSON")

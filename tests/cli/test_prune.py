@@ -57,3 +57,17 @@ def test_an_output_that_cannot_be_written_is_refused_and_leaves_nothing(
     before = sorted(tmp_path.rglob("*"))
     refuse("prune", graph_file, "-o", graph_file / "below-a-file.safetensors", says="cannot write to .* choose another")
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_graph_json_is_pruned_by_the_edges_in_it(orrery, graph_file: Path, tmp_path: Path) -> None:
+    exported, again = tmp_path / "graph.json", tmp_path / "again.safetensors"
+    orrery("export", graph_file, "-o", exported, "--node-threshold", "1", "--edge-threshold", "1")
+    outcome = orrery("prune", exported, "--node-threshold", "0.5", "-o", again)
+    assert outcome.code == 0
+    assert "books not in the file" in outcome.stdout
+    assert "computed from the edges in it" in " ".join(outcome.stdout.split())
+    assert load_circuit(again).graph.read_from["producer"] == "Orrery"
+    assert (
+        json.loads(orrery("prune", exported, "--json").stdout)["read_from"]["not_in_file"][0]
+        == "edges that were pruned"
+    )

@@ -414,7 +414,7 @@ def test_what_is_not_there_or_too_large_is_refused(tmp_path: Path, monkeypatch) 
         with pytest.raises(InputError, match=r"No such file|found none"):
             validate(tmp_path / name)
     (tmp_path / "x.json").write_text("{}" * 10)
-    monkeypatch.setattr("viz.exchange.encoding.MAX_READ", 10)
+    monkeypatch.setattr("circuits.graph_json.parsing.MAX_READ", 10)
     with pytest.raises(InputError, match="at most 10 bytes, got 20"):
         validate(tmp_path / "x.json")
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from viz.exchange.encoding import JsonFile
+from circuits.graph_json.parsing import JsonFile
 from viz.exchange.graph_rules import check_graph
 from viz.exchange.other_rules import check_feature, check_index, check_supernodes
 from viz.exchange.violation import Findings, Violation

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from viz.exchange.kinds import is_int, is_number, is_text_list
+from circuits.graph_json.kinds import is_int, is_number, is_text_list
 from viz.exchange.node_rules import check_nodes
 from viz.exchange.violation import Findings, Missing, pointer
 

@@ -3,16 +3,24 @@
 import re
 from typing import Any
 
-from viz.exchange.kinds import cantor_layer_index, is_int, is_number, layer_number
+from circuits.graph_json.kinds import (
+    EMBEDDING,
+    ERROR,
+    FEATURE,
+    LOGIT,
+    PROBABILITY,
+    cantor_layer_index,
+    is_int,
+    is_number,
+    layer_number,
+)
 from viz.exchange.violation import Findings, Missing, pointer
 
-__all__ = ["EMBEDDING", "ERROR", "FEATURE", "LOGIT", "PROBABILITY", "check_nodes"]
+__all__ = ["check_nodes"]
 
-FEATURE, ERROR, EMBEDDING, LOGIT = "cross layer transcoder", "mlp reconstruction error", "embedding", "logit"
 FEATURE_TYPES = (FEATURE, ERROR, EMBEDDING, LOGIT)
 NODE_KEYS = ("node_id", "feature", "layer", "ctx_idx", "feature_type", "jsNodeId", "clerp")
 TEXTS = {"node_id": "node-id-text", "jsNodeId": "js-node-id-text"}
-PROBABILITY = re.compile(r"\(p=(\d(?:\.\d+)?)\)")
 CIRCUIT_TRACER_ERROR = re.compile(r"0_(\d{1,9})_(\d{1,9})")
 QK_PARTS = ("pair_wise_contributors", "top_q_marginal_contributors", "top_k_marginal_contributors")
 Node = dict[str, Any]

@@ -1,11 +1,11 @@
 """The rules for the files around a graph: features, the list of graphs, supernodes."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from circuits.graph_json.kinds import is_int, is_number, is_text_list
 from circuits.supernodes.file import SCHEMA_VERSION
 from viz.exchange.graph_rules import check_identity, check_supernode_rows
-from viz.exchange.kinds import is_int, is_number, is_text_list
 from viz.exchange.violation import Findings, Missing, pointer
 
 __all__ = ["check_feature", "check_index", "check_supernodes"]
@@ -21,7 +21,7 @@ def check_feature(value: Mapping[str, Any], name: str | None, found: Findings) -
     if found.require(isinstance(groups, list), "examples-quantiles", where, "a list", groups):
         for k, group in enumerate(groups):
             _check_group(group, pointer("examples_quantiles", k), found)
-    optional = {
+    optional: dict[str, tuple[str, Callable[[Any], bool]]] = {
         "top_logits": ("a list of texts", is_text_list),
         "bottom_logits": ("a list of texts", is_text_list),
         "act_min": ("a number", is_number),

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from circuits.graph_json.parsing import read_json_file
 from replacement_model.evidence.folder import INDEX_NAME
 from viz.exchange.checked import Checked, check_json
-from viz.exchange.encoding import read_json_file
 from viz.exchange.other_rules import check_index
 from viz.exchange.violation import Findings, pointer
 

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from circuits.graph_file import file_kind, load_circuit, load_graph
+from circuits.graph_json.parsing import read_json_file
 from replacement_model.errors import GraphFileError, InputError, OrreryError
 from replacement_model.evidence.folder import INDEX_NAME, EvidenceFolder
 from viz.exchange.checked import Checked, check_json
-from viz.exchange.encoding import encoded, read_json_file
+from viz.exchange.encoding import encoded
 from viz.exchange.graph_rules import check_graph
 from viz.exchange.site import Site
 from viz.exchange.violation import Findings, Violation
