@@ -126,12 +126,14 @@ def file_kind(path: str | Path) -> str:
 
 
 def load_metadata(path: str | Path) -> GraphMetadata:
-    """Where the graph in a file comes from, from the header alone.
+    """Where the graph in a file comes from, from the header alone; graph JSON is read as a whole.
 
     Raises:
         InputError: there is no such file.
         GraphFileError: it is neither a graph nor a circuit.
     """
+    if is_json(Path(path)):
+        return read_graph_json(path).graph.metadata
     header = _open(Path(path))[0]
     try:
         return GraphMetadata(**header["metadata"])

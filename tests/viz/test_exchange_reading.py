@@ -24,6 +24,7 @@ from circuits import (
 from replacement_model import ReplacementModel
 from viz.exchange.validation import validate_graph_json
 from viz.unknown import known, origin_note, shown
+from viz.viewer.payload import payload
 
 NOT_THE_SAME = ("description", "read_from")  # of metadata.info: they say that the file is a copy of a file
 
@@ -131,3 +132,13 @@ def test_only_files_have_an_origin(texas, read) -> None:
     value = viz.graph_json(texas)
     del value["metadata"]["info"]
     assert "a program that it does not name" in origin_note(read(value).graph)
+
+
+def test_the_page_starts_with_all_that_is_in_such_a_file(read, texas_graph) -> None:
+    found = read(as_attribute(prune(texas_graph, 0.9)))
+    value = payload(found)
+    assert json.loads(json.dumps(value, allow_nan=False)) == value
+    assert (value["thresholds"]["node"], value["thresholds"]["edge"]) == (1.0, 1.0)
+    assert (value["books"]["residual"], value["scores"]["replacement_score"]) == (None, None)
+    assert {node["activation"] for node in value["nodes"]} == {None}
+    assert value["settings"]["origin"] == origin_note(found.graph)

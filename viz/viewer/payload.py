@@ -40,6 +40,7 @@ from circuits.supernodes.grouped import GroupedCircuit
 from replacement_model.labels import FeatureLabel
 from viz.captions import maker
 from viz.kept import as_circuit, grouping_of
+from viz.unknown import known, origin_note
 from viz.viewer.coverage import Budget, Coverage, cover
 
 __all__ = ["SCHEMA_VERSION", "payload"]
@@ -59,7 +60,8 @@ def payload(
 
     Args:
         graph: a circuit's thresholds are those that the page starts with; a grouped circuit's supernodes are its
-            annotations. The page has the unpruned graph in any case.
+            annotations. The page has the unpruned graph in any case; of one that was read from graph JSON, which
+            holds what was kept, it starts with all.
         slug: name of the graph in addresses.
         title: for people; the prompt when None.
         budget: limits; the default fits a file of 5 MB.
@@ -97,8 +99,8 @@ def payload(
         "smallest": SMALLEST,
         "min_row_sum": MIN_ROW_SUM,
         "thresholds": {
-            "node": min(circuit.node_threshold, coverage.node_max),
-            "edge": circuit.edge_threshold,
+            "node": min(1.0 if whole.read_from else circuit.node_threshold, coverage.node_max),
+            "edge": 1.0 if whole.read_from else circuit.edge_threshold,
             "node_max": coverage.node_max,
         },
         "left_out": _left_out(layout.n_cols, whole.adjacency, influence, coverage, edges["n"]),
@@ -133,7 +135,7 @@ def _node(
         "layer": graph.n_layers if is_target else attributes["layer"],
         "pos": attributes["pos"],
         "feature_idx": attributes.get("feature_idx"),
-        "activation": attributes.get("activation"),
+        "activation": known(attributes["activation"]) if attributes["kind"] == "feature" else None,
         "probability": None if target is None else target.weight,
         "influence": None if is_target else float(influence[node]),
         "rank": None if is_target else int(coverage.rank[node]),
@@ -186,24 +188,24 @@ def _left_out(
     return {"nodes": int(missing.sum()), "edges": int(adjacency.nnz) - n_edges, "influence_share": share}
 
 
-def _scores(circuit: Circuit) -> dict[str, float]:
+def _scores(circuit: Circuit) -> dict[str, float | None]:
     names = (
         "replacement_score",
         "completeness_score",
         "circuit_replacement_score",
         "circuit_completeness_score",
     )
-    return {name: float(getattr(circuit, name)) for name in names}
+    return {name: known(getattr(circuit, name)) for name in names}
 
 
 def _books(graph: Graph) -> dict[str, Any]:
-    fvu = [value if np.isfinite(value) else None for value in graph.fvu]
-    return {"residual": graph.books.residual, "rounding_share": graph.rounding_share, "fvu": fvu}
+    residual, share = known(graph.books.residual), known(graph.rounding_share)
+    return {"residual": residual, "rounding_share": share, "fvu": [known(value) for value in graph.fvu]}
 
 
 def _settings(graph: Graph) -> dict[str, Any]:
     name, version = maker()
-    facts = asdict(graph.metadata)
+    facts = asdict(graph.metadata) | {"origin": origin_note(graph)}
     return {key: facts[key] for key in facts if key not in ("prompt", "schema_version")} | {
         "made_by": f"{name} {version}"
     }
