@@ -1,7 +1,7 @@
 // Pruning with the semantics of circuits.prune (Python), in float64: which nodes and edges are kept at two thresholds.
 // In three steps, so that moving one slider repeats only what depends on it. A threshold keeps ties, and what has no
 // influence at all is never kept.
-import type { Graph } from "./payload";
+import { FEATURE, type Graph, LOGIT, TOKEN } from "./payload";
 
 export interface Scored {
   readonly kept: Uint8Array; // nodes that pass the node threshold
@@ -44,7 +44,7 @@ function nodeCut(graph: Graph, share: number): number {
 }
 
 export function scoreEdges(graph: Graph, kept: Uint8Array): Scored {
-  const { source, weight, rowStart, isFeature, targetWeight } = graph;
+  const { source, weight, rowStart, kind, targetWeight } = graph;
   const influence = new Float64Array(graph.nNodes);
   const scores = new Float64Array(graph.nEdges);
   const found = new Float64Array(graph.nEdges);
@@ -55,7 +55,8 @@ export function scoreEdges(graph: Graph, kept: Uint8Array): Scored {
     if (first === last || !kept[row]) continue;
     let sum = 0;
     for (let i = first; i < last; i++) if (kept[source[i]]) sum += Math.abs(weight[i]);
-    const factor = (isFeature[row] ? influence[row] : targetWeight[row]) / Math.max(sum, graph.facts.min_row_sum);
+    const factor =
+      (kind[row] === FEATURE ? influence[row] : targetWeight[row]) / Math.max(sum, graph.facts.min_row_sum);
     for (let i = first; i < last; i++) {
       if (!kept[source[i]]) continue;
       const score = Math.abs(weight[i]) * factor;
@@ -107,9 +108,9 @@ function edgeCut({ ordered, sums }: Scored, share: number, smallest: number): nu
 // On a way from a token or an error to a logit; tokens and logits always. An edge's source has the smaller number, or
 // is no feature, so that one sweep in each direction is enough.
 function connectedNodes(graph: Graph, edges: Uint8Array): Uint8Array {
-  const { source, rowStart, isFeature, nodes } = graph;
-  const reached = isFeature.map((value) => 1 - value);
-  const used = Uint8Array.from(nodes, (node) => (node.kind === "logit" ? 1 : 0));
+  const { source, rowStart, kind } = graph;
+  const reached = kind.map((one) => (one === FEATURE ? 0 : 1));
+  const used = kind.map((one) => (one === LOGIT ? 1 : 0));
   for (let row = 0; row < graph.nNodes; row++) {
     for (let i = rowStart[row]; i < rowStart[row + 1] && !reached[row]; i++) {
       if (edges[i] && reached[source[i]]) reached[row] = 1;
@@ -119,5 +120,5 @@ function connectedNodes(graph: Graph, edges: Uint8Array): Uint8Array {
     if (!used[row]) continue;
     for (let i = rowStart[row]; i < rowStart[row + 1]; i++) if (edges[i]) used[source[i]] = 1;
   }
-  return reached.map((value, node) => (nodes[node].kind === "token" ? 1 : value & used[node]));
+  return reached.map((value, node) => (kind[node] === TOKEN ? 1 : value & used[node]));
 }

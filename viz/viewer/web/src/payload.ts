@@ -1,7 +1,9 @@
 // What Python writes into the page (viz/viewer/payload.py says what each part means), and the typed arrays made of it.
 import type { Annotations } from "./annotations";
 
-export type NodeKind = "feature" | "error" | "token" | "logit";
+export const KINDS = ["feature", "error", "token", "logit"] as const;
+export type NodeKind = (typeof KINDS)[number];
+export const [FEATURE, ERROR, TOKEN, LOGIT] = [0, 1, 2, 3];
 
 export interface NodeFacts {
   readonly id: string;
@@ -85,7 +87,9 @@ export interface Graph {
   readonly outEdges: Uint32Array;
   readonly influence: Float64Array;
   readonly targetWeight: Float64Array;
-  readonly isFeature: Uint8Array;
+  readonly strength: Int16Array; // of edges, in eighths of an octave
+  readonly kind: Uint8Array; // place in KINDS
+  readonly rank: Int32Array; // -1 for logits
   readonly numberOf: ReadonlyMap<string, number>;
 }
 
@@ -126,7 +130,9 @@ export function decode(facts: Payload): Graph {
     outEdges: groupedEdges(source, outStart),
     influence: Float64Array.from(nodes, (node) => node.influence ?? 0),
     targetWeight,
-    isFeature: Uint8Array.from(nodes, (node) => (node.kind === "feature" ? 1 : 0)),
+    strength: Int16Array.from(weight, (value) => (value === 0 ? -32768 : Math.floor(8 * Math.log2(Math.abs(value))))),
+    kind: Uint8Array.from(nodes, (node) => KINDS.indexOf(node.kind)),
+    rank: Int32Array.from(nodes, (node) => node.rank ?? -1),
     numberOf: new Map(nodes.map((node, number) => [node.id, number])),
   };
 }

@@ -1,6 +1,7 @@
 // Where nodes are drawn: positions of the prompt are columns, layers are rows, embeddings at the bottom, logits on top.
 // Nodes of one position and layer fill a small grid, the most influential first.
-import type { Graph } from "./payload";
+import type { Pruned } from "./masks";
+import { ERROR, type Graph } from "./payload";
 
 export interface Band {
   readonly start: number;
@@ -34,50 +35,58 @@ const DENSE: Spacing = { x: 22, y: 22, logit: 3, label: 0 };
 const LABELLED: readonly Spacing[] = [210, 170, 140, 112, 90].map((x) => ({ x, y: 40, logit: 1, label: x - 8 }));
 const PER_LINE = [1, 2, 3, 4, 6, 8, 11, 15, 20, 28, 40];
 
+const FEW = 600;
+
 // Few nodes get room for their labels; many are packed.
-export function place(graph: Graph, kept: Uint8Array, size: readonly [number, number]): Placement {
-  const cells = cellsOf(graph, kept);
-  for (const spacing of LABELLED) {
-    const [placement, scale] = largest(graph, cells, size, spacing);
-    if (scale >= READABLE) return stretched(graph, placement, size);
+export function place(graph: Graph, pruned: Pruned, size: readonly [number, number]): Placement {
+  const cells = cellsOf(graph, pruned.nodes);
+  const counts = cells.map((row) => row.map((cell) => cell.length));
+  for (const spacing of pruned.nNodes > FEW ? [] : LABELLED) {
+    const [grid, scale] = largest(graph, counts, size, spacing);
+    if (scale >= READABLE) return filled(graph, cells, stretched(grid, size), spacing);
   }
-  return stretched(graph, largest(graph, cells, size, DENSE)[0], size);
+  return filled(graph, cells, stretched(largest(graph, counts, size, DENSE)[0], size), DENSE);
 }
 
-// The same with wider gaps, so that the graph fills the place that it has.
-function stretched(graph: Graph, placement: Placement, size: readonly [number, number]): Placement {
-  const { columns, rows, width, height } = placement;
+// Columns and rows, and how many nodes of a cell stand side by side.
+interface Grid {
+  readonly columns: readonly Band[];
+  readonly rows: readonly Band[];
+  readonly perLine: readonly number[]; // per row
+  readonly width: number;
+  readonly height: number;
+}
+
+// The same with wider columns and rows, so that the graph fills the place that it has.
+function stretched(grid: Grid, size: readonly [number, number]): Grid {
+  const { columns, rows, width, height } = grid;
   const scale = Math.min(size[0] / width, size[1] / height, LARGEST);
   const [extraX, extraY] = [Math.max(0, size[0] / scale - width), Math.max(0, size[1] / scale - height)];
-  const [wider, higher] = [widened(columns, extraX), widened([...rows].reverse(), extraY).reverse()];
   return {
-    ...placement,
-    x: placement.x.map((x, node) => x + shift(columns, wider, graph.nodes[node].pos)),
-    y: placement.y.map((y, node) => y + shift(rows, higher, graph.nodes[node].layer + 1)),
-    columns: wider,
-    rows: higher,
+    ...grid,
+    columns: widened(columns, extraX),
+    rows: widened([...rows].reverse(), extraY).reverse(),
     width: width + extraX,
     height: height + extraY,
   };
 }
-
-const shift = (from: readonly Band[], to: readonly Band[], i: number) =>
-  to[i].start + to[i].size / 2 - from[i].start - from[i].size / 2;
 
 function widened(all: readonly Band[], extra: number): Band[] {
   const each = extra / all.length;
   return all.map(({ start, size }, i) => ({ start: start + i * each, size: size + each }));
 }
 
+type Counts = readonly (readonly number[])[]; // [row][position]
+
 function largest(
   graph: Graph,
-  cells: Cells,
+  counts: Counts,
   size: readonly [number, number],
   spacing: Spacing,
-): readonly [Placement, number] {
+): readonly [Grid, number] {
   const all = PER_LINE.map((perLine) => {
-    const placement = placed(graph, cells, perLine, spacing);
-    return [placement, Math.min(size[0] / placement.width, size[1] / placement.height)] as const;
+    const grid = gridOf(graph, counts, perLine, spacing);
+    return [grid, Math.min(size[0] / grid.width, size[1] / grid.height)] as const;
   });
   return all.reduce((best, one) => (one[1] > best[1] ? one : best));
 }
@@ -90,42 +99,53 @@ function cellsOf(graph: Graph, kept: Uint8Array): Cells {
   for (let node = 0; node < graph.nNodes; node++) {
     if (kept[node]) cells[graph.nodes[node].layer + 1][graph.nodes[node].pos].push(node);
   }
-  const order = (node: number) => (graph.nodes[node].kind === "error" ? 1e9 : 0) + (graph.nodes[node].rank ?? 0);
+  const order = (node: number) => (graph.kind[node] === ERROR ? 1e9 : 0) + graph.rank[node];
   for (const row of cells) for (const cell of row) cell.sort((a, b) => order(a) - order(b) || a - b);
   return cells;
 }
 
-function placed(graph: Graph, cells: Cells, perLine: number, spacing: Spacing): Placement {
-  const top = cells.length - 1;
-  const steps = (row: number) => (row === top ? spacing.logit : 1);
-  const lineOf = (row: number) => Math.max(1, Math.floor(perLine / steps(row)));
+function gridOf(graph: Graph, counts: Counts, most: number, spacing: Spacing): Grid {
+  const steps = stepsOf(counts.length, spacing);
+  const perLine = steps.map((step) => Math.max(1, Math.floor(most / step)));
   const widths = graph.facts.tokens.map((token, pos) => {
-    const widest = Math.max(...cells.map((row, r) => (r === 0 ? 0 : Math.min(row[pos].length, lineOf(r)) * steps(r))));
     const name = Math.min(Math.max(LETTER * token.trim().length, 24), Math.max(spacing.label, 40));
+    let widest = 0;
+    for (let r = 1; r < counts.length; r++) widest = Math.max(widest, Math.min(counts[r][pos], perLine[r]) * steps[r]);
     return Math.max(widest * spacing.x, name);
   });
-  const heights = cells.map((row, r) => {
-    const lines = Math.max(...row.map((cell) => Math.ceil(cell.length / lineOf(r))));
+  const heights = counts.map((row, r) => {
+    const lines = Math.ceil(Math.max(...row) / perLine[r]);
     return lines === 0 ? EMPTY : lines * spacing.y;
   });
   const columns = bands(widths, GAP_X);
-  const rows = bands([...heights].reverse(), GAP_Y).reverse();
+  const rows = bands(heights.reverse(), GAP_Y).reverse();
+  return { columns, rows, perLine, width: end(columns), height: end(rows) };
+}
+
+// How many steps a node of each row takes.
+const stepsOf = (nRows: number, spacing: Spacing) =>
+  Array.from({ length: nRows }, (_, row) => (row === nRows - 1 ? spacing.logit : 1));
+
+const end = (all: readonly Band[]) => Math.max(...all.map((band) => band.start + band.size));
+
+function filled(graph: Graph, cells: Cells, grid: Grid, spacing: Spacing): Placement {
+  const { columns, rows, width, height } = grid;
+  const steps = stepsOf(rows.length, spacing);
   const x = new Float32Array(graph.nNodes);
   const y = new Float32Array(graph.nNodes);
   cells.forEach((row, r) => {
     row.forEach((cell, pos) => {
-      const perRow = Math.min(lineOf(r), cell.length);
+      const perLine = Math.min(grid.perLine[r], cell.length);
+      const lines = Math.ceil(cell.length / perLine);
       cell.forEach((node, i) => {
-        const [line, place] = [Math.floor(i / perRow), i % perRow];
-        const inLine = Math.min(perRow, cell.length - line * perRow);
-        const lines = Math.ceil(cell.length / perRow);
-        x[node] = columns[pos].start + columns[pos].size / 2 + (place - (inLine - 1) / 2) * spacing.x * steps(r);
+        const [line, place] = [Math.floor(i / perLine), i % perLine];
+        const inLine = Math.min(perLine, cell.length - line * perLine);
+        x[node] = columns[pos].start + columns[pos].size / 2 + (place - (inLine - 1) / 2) * spacing.x * steps[r];
         y[node] = rows[r].start + rows[r].size / 2 + (line - (lines - 1) / 2) * spacing.y;
       });
     });
   });
-  const end = (all: readonly Band[]) => Math.max(...all.map((band) => band.start + band.size));
-  return { x, y, columns, rows, width: end(columns), height: end(rows), labelWidth: spacing.label };
+  return { x, y, columns, rows, width, height, labelWidth: spacing.label };
 }
 
 function bands(sizes: readonly number[], gap: number): Band[] {

@@ -21,6 +21,7 @@ export class Pane {
   readonly pruned: ReadonlySignal<Pruned>;
   readonly placement: ReadonlySignal<Placement>;
   readonly marks: ReadonlySignal<Uint8Array>;
+  readonly shortLabels: ReadonlySignal<readonly string[]>;
 
   constructor(readonly graph: Graph) {
     const { annotations, thresholds } = graph.facts;
@@ -31,7 +32,8 @@ export class Pane {
     this.annotations = computed(() => this.history.value.present);
     this.scored = computed(() => scoreEdges(graph, keptNodes(graph, this.nodeThreshold.value)));
     this.pruned = computed(() => selectEdges(graph, this.scored.value, this.edgeThreshold.value));
-    this.placement = computed(() => place(graph, this.pruned.value.nodes, this.size.value));
+    this.placement = computed(() => place(graph, this.pruned.value, this.size.value));
+    this.shortLabels = computed(() => graph.nodes.map((_, node) => this.shortLabel(node)));
     this.marks = computed(() => this.marked());
   }
 

@@ -10,42 +10,71 @@ export interface Margins {
   readonly bottom: number;
 }
 
-export function drawAxes(
-  canvas: HTMLCanvasElement,
-  scene: Scene,
-  facts: Payload,
-  transform: ZoomTransform,
-  colours: Colours,
-  root: HTMLElement,
-  { left, bottom }: Margins,
-): void {
-  const { clientWidth: width, clientHeight: height } = root;
+export class Axes {
+  private readonly layers: HTMLCanvasElement;
+  private readonly tokens: HTMLCanvasElement;
+
+  constructor(
+    private readonly root: HTMLElement,
+    private readonly margins: Margins,
+  ) {
+    this.layers = this.strip("layers");
+    this.tokens = this.strip("tokens");
+  }
+
+  draw(scene: Scene, facts: Payload, transform: ZoomTransform, colours: Colours): void {
+    const { clientWidth: width, clientHeight: height } = this.root;
+    const { left, bottom } = this.margins;
+    const layers = begin(this.layers, left, height - bottom, colours);
+    line(layers, colours, left - 0.5, 0, left - 0.5, height - bottom);
+    drawLayers(layers, scene, facts, transform, left, height - bottom);
+    const tokens = begin(this.tokens, width, bottom, colours);
+    line(tokens, colours, left - 0.5, 0.5, width, 0.5);
+    drawTokens(tokens, scene, facts, transform, left, width, bottom / 2);
+  }
+
+  private strip(name: string): HTMLCanvasElement {
+    const canvas = this.root.appendChild(document.createElement("canvas"));
+    canvas.className = `axis ${name}`;
+    return canvas;
+  }
+}
+
+function begin(canvas: HTMLCanvasElement, width: number, height: number, colours: Colours): CanvasRenderingContext2D {
   const ratio = devicePixelRatio;
-  if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
-    canvas.width = Math.round(width * ratio);
-    canvas.height = Math.round(height * ratio);
+  const [w, h] = [Math.round(width * ratio), Math.round(height * ratio)];
+  if (canvas.width !== w || canvas.height !== h) {
+    canvas.width = w;
+    canvas.height = h;
     canvas.style.width = `${width}px`;
     canvas.style.height = `${height}px`;
   }
-  const context = canvas.getContext("2d") as CanvasRenderingContext2D;
+  const context = canvas.getContext("2d", { alpha: false }) as CanvasRenderingContext2D;
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
-  context.clearRect(0, 0, width, height);
   context.fillStyle = colours.surface;
-  context.fillRect(0, 0, left, height);
-  context.fillRect(0, height - bottom, width, bottom);
-  context.strokeStyle = colours.line;
-  context.beginPath();
-  context.moveTo(left - 0.5, 0);
-  context.lineTo(left - 0.5, height - bottom + 0.5);
-  context.lineTo(width, height - bottom + 0.5);
-  context.stroke();
+  context.fillRect(0, 0, width, height);
   context.fillStyle = colours.muted;
   context.font = `11px ${colours.font}`;
-  layers(context, scene, facts, transform, left, height - bottom);
-  tokens(context, scene, facts, transform, left, width, height - bottom / 2);
+  context.textBaseline = "middle";
+  return context;
 }
 
-function layers(
+function line(
+  context: CanvasRenderingContext2D,
+  colours: Colours,
+  x1: number,
+  y1: number,
+  x2: number,
+  y2: number,
+): void {
+  context.strokeStyle = colours.line;
+  context.beginPath();
+  context.moveTo(x1, y1);
+  context.lineTo(x2, y2);
+  context.stroke();
+}
+
+function drawLayers(
   context: CanvasRenderingContext2D,
   scene: Scene,
   facts: Payload,
@@ -54,7 +83,6 @@ function layers(
   bottom: number,
 ): void {
   context.textAlign = "right";
-  context.textBaseline = "middle";
   let last = Number.POSITIVE_INFINITY;
   scene.rows.forEach((row, number) => {
     const y = transform.applyY(row.start + row.size / 2);
@@ -65,7 +93,7 @@ function layers(
   });
 }
 
-function tokens(
+function drawTokens(
   context: CanvasRenderingContext2D,
   scene: Scene,
   facts: Payload,

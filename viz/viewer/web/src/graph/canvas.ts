@@ -6,7 +6,7 @@ import { select } from "d3-selection";
 import { type ZoomTransform, zoom, zoomIdentity } from "d3-zoom";
 import { LARGEST } from "../placement";
 import { type Pane, theme } from "../state";
-import { drawAxes } from "./axes";
+import { Axes } from "./axes";
 import { type Colours, nodeRadius, type View } from "./draw";
 import { openPainter, type Painter } from "./painter";
 import { makeScene, type Scene } from "./scene";
@@ -14,6 +14,7 @@ import { readColours } from "./theme";
 import type { Drawn, Layer } from "./worker";
 
 const MARGIN = 0.3; // of the seen width and height, on every side
+const NEAR_MARGIN = 0.12;
 const REST = 120; // milliseconds without movement
 const MAX_PIXELS = 16e6;
 const AXIS = { left: 52, bottom: 30, top: 46, right: 20 };
@@ -29,7 +30,7 @@ interface Sheet {
 export class GraphCanvas {
   readonly transform = signal<ZoomTransform>(zoomIdentity);
   private readonly sheets: Record<Layer, Sheet>;
-  private readonly axes: HTMLCanvasElement;
+  private readonly axes: Axes;
   private readonly painter: Painter;
   private readonly zoom = zoom<HTMLElement, unknown>();
   private readonly disposers: (() => void)[] = [];
@@ -46,8 +47,7 @@ export class GraphCanvas {
     private readonly pane: Pane,
   ) {
     this.sheets = { graph: this.sheet("graph"), focus: this.sheet("focus") };
-    this.axes = sheetsElement.appendChild(document.createElement("canvas"));
-    this.axes.className = "axes";
+    this.axes = new Axes(sheetsElement, AXIS);
     this.colours = readColours(root);
     this.painter = openPainter((result) => this.show(result));
     this.listen();
@@ -97,7 +97,7 @@ export class GraphCanvas {
   private sheet(name: string): Sheet {
     const canvas = this.sheetsElement.appendChild(document.createElement("canvas"));
     canvas.className = `sheet ${name}`;
-    const context = canvas.getContext("bitmaprenderer") as ImageBitmapRenderingContext;
+    const context = canvas.getContext("bitmaprenderer", { alpha: name === "focus" }) as ImageBitmapRenderingContext;
     return { canvas, context, view: null, isAsked: false };
   }
 
@@ -114,6 +114,7 @@ export class GraphCanvas {
     select(root).call(this.zoom).on("dblclick.zoom", null);
     const observer = new ResizeObserver(() => this.resized());
     observer.observe(root);
+    this.setSize();
     const media = matchMedia("(prefers-color-scheme: dark)");
     const recolour = () => {
       this.colours = readColours(root);
@@ -124,6 +125,7 @@ export class GraphCanvas {
     this.disposers.push(
       () => observer.disconnect(),
       () => media.removeEventListener("change", recolour),
+      effect(() => this.painter.labels(this.pane.shortLabels.value)),
       effect(() => this.setScene()),
       effect(() => this.setFocus()),
       effect(() => {
@@ -133,11 +135,17 @@ export class GraphCanvas {
     );
   }
 
-  private resized(): void {
+  private setSize(): boolean {
     const { clientWidth: width, clientHeight: height } = this.root;
-    if (width === 0 || height === 0) return;
-    const inner = [width - AXIS.left - AXIS.right, height - AXIS.top - AXIS.bottom] as const;
-    this.pane.size.value = [Math.max(inner[0], 100), Math.max(inner[1], 100)];
+    const inner = [width - AXIS.left - AXIS.right, height - AXIS.top - AXIS.bottom].map((one) => Math.max(one, 100));
+    const old = this.pane.size.peek();
+    if (width === 0 || height === 0 || (old[0] === inner[0] && old[1] === inner[1])) return false;
+    this.pane.size.value = [inner[0], inner[1]];
+    return true;
+  }
+
+  private resized(): void {
+    if (!this.setSize()) return;
     if (this.isFitted) this.fit(false);
     this.askAll();
     this.schedule();
@@ -145,8 +153,7 @@ export class GraphCanvas {
 
   private setScene(): void {
     const { graph, pruned, placement, marks } = this.pane;
-    const label = (node: number) => this.pane.shortLabel(node);
-    this.scene = makeScene(graph, pruned.value, placement.value, { label, marks: marks.value });
+    this.scene = makeScene(graph, pruned.value, placement.value, marks.value);
     const { x, y, visible } = this.scene;
     this.tree = quadtree<number>(
       [...visible],
@@ -195,13 +202,24 @@ export class GraphCanvas {
   private ask(layer: Layer): void {
     const { clientWidth: width, clientHeight: height } = this.root;
     if (width === 0 || height === 0 || this.scene === null) return;
-    const { k, x, y } = this.transform.peek();
-    const [mx, my] = [Math.round(width * MARGIN), Math.round(height * MARGIN)];
-    const size = { width: width + 2 * mx, height: height + 2 * my };
-    const ratio = Math.min(devicePixelRatio, Math.sqrt(MAX_PIXELS / (size.width * size.height)));
-    const view = { k, x: x + mx, y: y + my, ...size, ratio };
     this.sheets[layer].isAsked = true;
-    this.painter.draw({ type: "draw", layer, view, colours: this.colours, focus: this.pane.selected.peek() ?? -1 });
+    this.painter.draw({
+      type: "draw",
+      layer,
+      view: this.view(MARGIN),
+      near: this.view(NEAR_MARGIN),
+      colours: this.colours,
+      focus: this.pane.selected.peek() ?? -1,
+    });
+  }
+
+  private view(margin: number): View {
+    const { clientWidth, clientHeight } = this.root;
+    const { k, x, y } = this.transform.peek();
+    const [mx, my] = [Math.round(clientWidth * margin), Math.round(clientHeight * margin)];
+    const [width, height] = [clientWidth + 2 * mx, clientHeight + 2 * my];
+    const ratio = Math.min(devicePixelRatio, Math.sqrt(MAX_PIXELS / (width * height)));
+    return { k, x: x + mx, y: y + my, width, height, ratio };
   }
 
   private show({ layer, view, bitmap, version, complete }: Drawn): void {
@@ -232,8 +250,7 @@ export class GraphCanvas {
 
   private paint(): void {
     for (const sheet of Object.values(this.sheets)) this.position(sheet);
-    const { scene, axes, root } = this;
-    if (scene !== null) drawAxes(axes, scene, this.pane.graph.facts, this.transform.peek(), this.colours, root, AXIS);
+    if (this.scene !== null) this.axes.draw(this.scene, this.pane.graph.facts, this.transform.peek(), this.colours);
     const { graph } = this.sheets;
     if (graph.view !== null && !graph.isAsked && !this.isCovered(graph.view)) this.askAll();
   }
@@ -242,7 +259,9 @@ export class GraphCanvas {
     if (view === null) return;
     const { k, x, y } = this.transform.peek();
     const s = k / view.k;
-    canvas.style.transform = `translate(${x - s * view.x}px, ${y - s * view.y}px) scale(${s})`;
+    // On whole pixels where nothing is scaled: copying is quicker than resampling, and sharper.
+    const [left, top] = [x - s * view.x, y - s * view.y].map((one) => (s === 1 ? Math.round(one) : one));
+    canvas.style.transform = `translate(${left}px, ${top}px) scale(${s})`;
   }
 
   private isCovered(view: View): boolean {
@@ -254,13 +273,14 @@ export class GraphCanvas {
   }
 
   private rested(): void {
-    const { k, x, y } = this.transform.peek();
+    const { k } = this.transform.peek();
     for (const layer of ["graph", "focus"] as const) {
       const { view } = this.sheets[layer];
-      if (view === null || (layer === "focus" && this.pane.selected.peek() === null)) continue;
-      const isInPlace = view.k === k && Math.abs(view.x - x - Math.round(this.root.clientWidth * MARGIN)) < 1;
-      const isSameHeight = Math.abs(view.y - y - Math.round(this.root.clientHeight * MARGIN)) < 1;
-      if (!isInPlace || !isSameHeight) this.ask(layer);
+      if (view === null || this.sheets[layer].isAsked || (layer === "focus" && this.pane.selected.peek() === null))
+        continue;
+      const wanted = this.view(MARGIN);
+      const isInPlace = view.k === k && Math.abs(view.x - wanted.x) < 1 && Math.abs(view.y - wanted.y) < 1;
+      if (!isInPlace || view.width !== wanted.width) this.ask(layer);
     }
   }
 }

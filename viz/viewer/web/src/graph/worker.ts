@@ -1,5 +1,5 @@
 // The worker: keeps the latest scene, and turns requests into bitmaps.
-import { type Colours, drawFocus, drawGraph, type View } from "./draw";
+import { type Colours, drawFocus, drawGraph, type Labels, type View } from "./draw";
 import type { Scene } from "./scene";
 
 export type Layer = "graph" | "focus";
@@ -7,10 +7,14 @@ export interface DrawRequest {
   readonly type: "draw";
   readonly layer: Layer;
   readonly view: View;
+  readonly near: View | null; // less around what is seen, for the first of two pictures; null for one picture
   readonly colours: Colours;
   readonly focus: number;
 }
-export type Request = { readonly type: "scene"; readonly scene: Scene } | DrawRequest;
+export type Request =
+  | { readonly type: "scene"; readonly scene: Scene }
+  | { readonly type: "labels"; readonly labels: Labels }
+  | DrawRequest;
 export interface Drawn {
   readonly layer: Layer;
   readonly version: number; // of the scene
@@ -19,22 +23,31 @@ export interface Drawn {
   readonly complete: boolean;
 }
 
-const AT_ONCE = 5000; // edges that are shown before the others follow
+const AT_ONCE = 3000; // edges that are shown before the others follow
+
+const AT_ONCE_AREA = 1.5e6; // pixels
 
 // Draws what is asked for; of many edges first the strongest, then all.
-export function* drawn(scene: Scene, { layer, view, colours, focus }: DrawRequest): Generator<Drawn> {
+export function* drawn(scene: Scene, labels: Labels, request: DrawRequest): Generator<Drawn> {
+  const { layer, view, near, colours, focus } = request;
   const { version } = scene;
-  const canvas = new OffscreenCanvas(Math.ceil(view.width * view.ratio), Math.ceil(view.height * view.ratio));
-  const context = canvas.getContext("2d") as OffscreenCanvasRenderingContext2D;
   if (layer === "focus") {
-    drawFocus(context, scene, view, colours, focus);
+    const { canvas, context } = sheet(view, true);
+    drawFocus(context, scene, labels, view, colours, focus);
     yield { layer, version, view, bitmap: canvas.transferToImageBitmap(), complete: true };
     return;
   }
-  if (scene.source.length > AT_ONCE) {
-    drawGraph(context, scene, view, colours, AT_ONCE);
-    yield { layer, version, view, bitmap: canvas.transferToImageBitmap(), complete: false };
+  if (near !== null && (scene.source.length > AT_ONCE || view.width * view.height > AT_ONCE_AREA)) {
+    const { canvas, context } = sheet(near, false);
+    drawGraph(context, scene, labels, near, colours, AT_ONCE);
+    yield { layer, version, view: near, bitmap: canvas.transferToImageBitmap(), complete: false };
   }
-  drawGraph(context, scene, view, colours, Number.POSITIVE_INFINITY);
+  const { canvas, context } = sheet(view, false);
+  drawGraph(context, scene, labels, view, colours, Number.POSITIVE_INFINITY);
   yield { layer, version, view, bitmap: canvas.transferToImageBitmap(), complete: true };
+}
+
+function sheet({ width, height, ratio }: View, alpha: boolean) {
+  const canvas = new OffscreenCanvas(Math.ceil(width * ratio), Math.ceil(height * ratio));
+  return { canvas, context: canvas.getContext("2d", { alpha }) as OffscreenCanvasRenderingContext2D };
 }

@@ -1,13 +1,17 @@
+import type { Labels } from "./draw";
 import type { Scene } from "./scene";
 import { type DrawRequest, drawn, type Layer, type Request } from "./worker";
 
 const scope = self as unknown as DedicatedWorkerGlobalScope;
 const waiting = new Map<Layer, DrawRequest>(); // the latest of each layer; earlier ones are never drawn
+const PAUSE = 150; // milliseconds without a newer request, before what takes longer is drawn
 let scene: Scene | null = null;
+let labels: Labels = [];
 let isBusy = false;
 
 scope.onmessage = ({ data }: MessageEvent<Request>) => {
   if (data.type === "scene") scene = data.scene;
+  else if (data.type === "labels") labels = data.labels;
   else waiting.set(data.layer, data);
   if (!isBusy) work();
 };
@@ -16,17 +20,18 @@ async function work(): Promise<void> {
   isBusy = true;
   for (let request = next(); request !== undefined; request = next()) {
     if (scene === null) continue;
-    for (const result of drawn(scene, request)) {
+    for (const result of drawn(scene, labels, request)) {
       scope.postMessage(result, [result.bitmap]);
-      await new Promise((done) => setTimeout(done)); // newer messages first
-      if (waiting.size > 0 && !result.complete) {
-        if (!waiting.has(request.layer)) waiting.set(request.layer, request);
-        break;
-      }
+      await pause(result.complete ? 0 : PAUSE); // newer messages first
+      if (waiting.size === 0 || result.complete) continue;
+      if (!waiting.has(request.layer)) waiting.set(request.layer, { ...request, near: null });
+      break;
     }
   }
   isBusy = false;
 }
+
+const pause = (milliseconds: number) => new Promise((done) => setTimeout(done, milliseconds));
 
 function next(): DrawRequest | undefined {
   const request = waiting.get("focus") ?? waiting.get("graph");
