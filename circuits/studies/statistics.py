@@ -10,7 +10,7 @@ from scipy.stats import binomtest
 
 from replacement_model.errors import InputError
 
-__all__ = ["Estimate", "clustered_estimate", "clustered_rate", "rate"]
+__all__ = ["Estimate", "clustered_estimate", "clustered_rate", "rate", "weighted_estimate"]
 
 CONFIDENCE = 0.95
 N_RESAMPLES = 2000
@@ -97,14 +97,28 @@ def clustered_estimate(
         InputError: there are no trials, or the statistic is not finite for some resample.
     """
     found, place = _places(clusters, len(clusters))
-    members = [np.flatnonzero(place == cluster) for cluster in range(len(found))]
-    value = float(statistic(np.arange(len(clusters))))
-    resampled = np.array(
-        [
-            statistic(np.concatenate([np.tile(rows, times) for rows, times in zip(members, counts, strict=True)]))
-            for counts in _draws(len(found), generator)
-        ]
-    )
+    rows = np.arange(len(clusters))
+    value = float(statistic(rows))
+    drawn = _draws(len(found), generator)
+    resampled = np.array([statistic(np.repeat(rows, counts[place])) for counts in drawn])
+    if not np.isfinite(resampled).all():
+        raise InputError("expected a statistic that is finite for every resample, got NaN; give more clusters")
+    return _estimate(value, resampled, len(clusters), len(found))
+
+
+def weighted_estimate(
+    statistic: Callable[[Float[np.ndarray, "resample n"]], Float[np.ndarray, "resample"]],
+    clusters: Sequence[str],
+    generator: np.random.Generator,
+) -> Estimate:
+    """As `clustered_estimate`, for a statistic that takes all resamples at once: how often each trial is in each.
+
+    Raises:
+        InputError: as for `clustered_estimate`.
+    """
+    found, place = _places(clusters, len(clusters))
+    value = float(statistic(np.ones((1, len(clusters))))[0])
+    resampled = statistic(_draws(len(found), generator)[:, place].astype(np.float64))
     if not np.isfinite(resampled).all():
         raise InputError("expected a statistic that is finite for every resample, got NaN; give more clusters")
     return _estimate(value, resampled, len(clusters), len(found))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
-from circuits.studies.statistics import clustered_estimate, clustered_rate, rate
+from circuits.studies.statistics import clustered_estimate, clustered_rate, rate, weighted_estimate
 from replacement_model.errors import InputError
 
 Z = 1.959963984540054
@@ -56,6 +56,17 @@ def test_any_statistic_gives_what_the_rate_gives(trials: tuple[list[bool], list[
     values = np.array(successes)
     found = clustered_estimate(lambda rows: float(values[rows].mean()), clusters, drawn())
     assert found.to_dict() == pytest.approx(clustered_rate(successes, clusters, drawn()).to_dict())
+
+
+def test_all_resamples_at_once_give_what_one_by_one_gives(trials: tuple[list[bool], list[str]]) -> None:
+    successes, clusters = trials
+    values = np.array(successes, dtype=float)
+    found = weighted_estimate(lambda counts: counts @ values / counts.sum(1), clusters, drawn())
+    one_by_one = clustered_estimate(lambda rows: float(values[rows].mean()), clusters, drawn())
+    for name in ("value", "low", "high"):
+        assert getattr(found, name) == pytest.approx(getattr(one_by_one, name), abs=1e-12)
+    with pytest.raises(InputError, match="finite for every resample"):
+        weighted_estimate(lambda counts: np.where(counts.max(1) > 1, np.nan, 1.0), clusters, drawn())
 
 
 def test_prompts_that_hang_together_count_once() -> None:
