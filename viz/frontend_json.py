@@ -17,9 +17,11 @@ from circuits.pruning import Circuit
 from circuits.supernodes.file import named_groups
 from circuits.supernodes.grouped import GroupedCircuit
 from replacement_model.errors import InputError
+from replacement_model.evidence.folder import EvidenceFolder
 from replacement_model.evidence.record import cantor_pair
 from viz.captions import maker
 from viz.exchange.encoding import encoded
+from viz.exchange.folder import write_site
 from viz.exchange.validation import validate_graph_json
 from viz.files import write_files
 from viz.kept import as_circuit, grouping_of
@@ -83,37 +85,36 @@ def graph_json(
 
 
 def write_graph_json(
-    graph: Graph | Circuit | GroupedCircuit, path: str | Path, *, slug: str | None = None, scan: str | None = None
+    graph: Graph | Circuit | GroupedCircuit,
+    path: str | Path,
+    *,
+    slug: str | None = None,
+    scan: str | None = None,
+    features: EvidenceFolder | None = None,
 ) -> tuple[Path, ...]:
     """Write what the front-ends read: one file to upload, or a folder to serve.
 
     Args:
         graph: a circuit; of a graph, everything that has an influence.
-        path: a file that ends in `.json`, or a folder. A folder gets `graph-metadata.json` (a graph of the same slug is
-            replaced, others stay), `graph_data/{slug}.json` and `features/{scan}/{feature}.json`.
+        path: a file that ends in `.json`, or a folder to serve: see `viz.exchange.folder`.
         slug, scan: as for `graph_json`.
+        features: evidence to put into the folder's feature files; they show this prompt in any case.
 
     Returns:
         The written files, the graph first.
 
     Raises:
-        InputError: a rule would be broken, a file cannot be written, or `graph-metadata.json` is something else.
+        InputError: a rule would be broken, a file cannot be written, `graph-metadata.json` is something else, or the
+            evidence is of another transcoder.
     """
-    circuit, place = as_circuit(graph), Path(path)
+    place = Path(path)
     value = graph_json(graph, slug=slug, scan=scan)
     if place.suffix == ".json":
+        if features is not None:
+            raise InputError(f"evidence goes into the files beside a graph; name a folder, not {place}")
         write_files({place: encoded(value)})
         return (place,)
-    metadata = value["metadata"]
-    index = place / "graph-metadata.json"
-    data = place / "graph_data" / f"{metadata['slug']}.json"
-    features = {
-        place / "features" / metadata["scan"] / f"{feature['index']}.json": encoded(feature)
-        for feature in _feature_files(circuit)
-    }
-    # The index is moved into place last, so that it never names a graph that is not there.
-    write_files({index: _index(index, metadata), data: encoded(value), **features})
-    return (data, index, *features)
+    return write_site(as_circuit(graph), value, place, features)
 
 
 def _metadata(circuit: Circuit, slug: str, scan: str) -> dict[str, Any]:
@@ -221,48 +222,3 @@ def _slug(circuit: Circuit) -> str:
 
 def _clean(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-.") or "graph"
-
-
-def _index(path: Path, metadata: dict[str, Any]) -> bytes:
-    """`graph-metadata.json` with this graph in it."""
-    graphs: list[dict[str, Any]] = []
-    if path.exists():
-        try:
-            graphs = [entry for entry in json.loads(path.read_bytes())["graphs"] if entry["slug"] != metadata["slug"]]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"expected a list of graphs in {path}, got {error!r}; move it away or choose another folder"
-            ) from error
-    keys = ("slug", "scan", "prompt_tokens", "prompt")
-    return encoded({"graphs": [*graphs, {**{key: metadata[key] for key in keys}, "title_prefix": ""}]})
-
-
-def _feature_files(circuit: Circuit) -> list[dict[str, Any]]:
-    """One object for each kept feature: its decoder's effect on the logits, and this prompt as an example."""
-    graph = circuit.graph
-    kept = np.flatnonzero(circuit.node_mask[graph.layout.feature_nodes])
-    nodes: dict[tuple[int, int], list[int]] = {}
-    for node in kept.tolist():
-        layer, _, idx = graph.features[node].tolist()
-        nodes.setdefault((layer, idx), []).append(node)
-    return [_feature_file(graph, key, members) for key, members in sorted(nodes.items())]
-
-
-def _feature_file(graph: Graph, key: tuple[int, int], nodes: list[int]) -> dict[str, Any]:
-    acts = [0.0] * len(graph.tokens)
-    for node in nodes:
-        acts[int(graph.features[node, 1])] = float(graph.feature_acts[node])
-    label = graph.feature_labels[nodes[0]]
-    groups = [] if np.isnan(acts).any() else [_this_prompt(graph, acts)]
-    return {
-        "index": cantor_pair(*key),
-        "examples_quantiles": groups,
-        "top_logits": [] if label is None else list(label.top_logits),
-        "bottom_logits": [] if label is None else list(label.bottom_logits),
-        **({"act_min": 0.0, "act_max": max(acts)} if groups else {}),
-    }
-
-
-def _this_prompt(graph: Graph, acts: list[float]) -> dict[str, Any]:
-    example = {"tokens": list(graph.tokens), "tokens_acts_list": acts, "train_token_ind": int(np.argmax(acts))}
-    return {"quantile_name": "This prompt, positions in the graph", "examples": [example]}

@@ -10,7 +10,7 @@ from circuits.cli.output import OutputFile
 if TYPE_CHECKING:
     from circuits import Circuit, GroupedCircuit
 
-__all__ = ["write_all"]
+__all__ = ["write_all", "write_site"]
 
 
 def write_all(circuit: "Circuit | GroupedCircuit", files: Iterable[OutputFile]) -> tuple[str, ...]:
@@ -26,6 +26,23 @@ def write_all(circuit: "Circuit | GroupedCircuit", files: Iterable[OutputFile]) 
             say(f"wrote {path} ({_size(path)})")
             written.append(str(path))
     return tuple(written)
+
+
+def write_site(circuit: "Circuit", folder: Path, features: Path | None) -> tuple[str, ...]:
+    """Add a circuit to a folder to serve, with what is known of its features; returns the paths.
+
+    Raises:
+        InputError: something else is in the way, or the evidence is of another transcoder.
+        WeightsError: the evidence is damaged.
+    """
+    import viz
+    from replacement_model.evidence.folder import EvidenceFolder
+
+    evidence = None if features is None else EvidenceFolder(features)
+    paths = viz.write_graph_json(circuit, folder, features=evidence)
+    n_features = sum("features" in path.relative_to(folder).parts for path in paths)
+    say(f"wrote {paths[0]} ({_size(paths[0])}), its entry in {folder / 'graph-metadata.json'}, {n_features} features")
+    return tuple(map(str, paths))
 
 
 def _write(circuit: "Circuit | GroupedCircuit", file: OutputFile) -> tuple[Path, ...]:

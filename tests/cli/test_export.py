@@ -92,3 +92,13 @@ def test_damaged_graph_json_is_refused(refuse, tmp_path: Path) -> None:
     )
     (tmp_path / "x.json").write_text("{")
     refuse("export", tmp_path / "x.json", "-o", tmp_path / "x.dot", says="x.json is not JSON")
+
+
+def test_a_folder_to_serve(orrery, refuse, graph_file: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    written = json.loads(orrery("export", graph_file, "--site", site, "--json").stdout)["files"]
+    assert all(Path(path).is_file() for path in written)
+    assert {path.name for path in site.iterdir()} == {"graph-metadata.json", "graph_data", "features", "data"}
+    assert orrery("validate", site).code == 0
+    refuse("export", graph_file, "--to", "dot", "--features", tmp_path, says="--features are for the files of --site")
+    refuse("export", graph_file, "--site", site, "--features", tmp_path, says="has no index.json.gz")

@@ -117,7 +117,7 @@ def test_what_is_shown_says_where_it_comes_from(read, texas_graph) -> None:
 
 def test_a_served_folder_of_such_a_file_has_no_made_up_activations(read, texas_graph, tmp_path: Path) -> None:
     written = viz.write_graph_json(read(as_attribute(prune(texas_graph, 0.9))), tmp_path)
-    (feature, *_) = [json.loads(path.read_bytes()) for path in written[2:]]
+    (feature, *_) = [json.loads(path.read_bytes()) for path in written[4:]]
     assert (feature["examples_quantiles"], "act_max" in feature) == ([], False)
     assert all(report.violations == () for report in viz.validate(tmp_path))
 

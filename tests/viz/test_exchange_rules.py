@@ -269,7 +269,7 @@ def edit(path: Path, change: Change) -> None:
 
 
 SITE_BREAKS: dict[str, tuple[Callable[[Path], object], str]] = {
-    "folder-index": (lambda site: (site / "graph-metadata.json").unlink(), ""),
+    "folder-index": (lambda site: [path.unlink() for path in site.rglob("graph-metadata.json")], ""),
     "folder-graph": (lambda site: (site / "graph_data" / "dallas.json").unlink(), "/graphs/0"),
     "folder-agrees": (
         lambda site: edit(site / "graph-metadata.json", put("/graphs/0/prompt", "another")[0]),

@@ -9,6 +9,8 @@ import viz
 from circuits.graph import Target
 from circuits.pruning import prune
 from replacement_model.errors import InputError
+from replacement_model.evidence.folder import EvidenceFolder, write_index, write_layer
+from replacement_model.evidence.record import Example, FeatureEvidence, Quantile, cantor_pair
 
 
 def by_type(value, feature_type):
@@ -120,11 +122,14 @@ def test_a_weight_that_is_not_finite_is_refused(texas):
 
 
 def test_a_folder_to_serve(texas, tmp_path):
-    data, index, *features = viz.write_graph_json(texas, tmp_path / "site", slug="dallas", scan="pocket")
+    data, index, *copies_and_features = viz.write_graph_json(texas, tmp_path / "site", slug="dallas", scan="pocket")
+    copies, features = copies_and_features[:2], copies_and_features[2:]
     assert data == tmp_path / "site" / "graph_data" / "dallas.json"
     assert index == tmp_path / "site" / "graph-metadata.json"
     value = json.loads(data.read_bytes())
     assert value == viz.graph_json(texas, slug="dallas", scan="pocket")
+    assert [copy.parent.name for copy in copies] == ["data", "graph_data"]
+    assert {copy.read_bytes() for copy in copies} == {index.read_bytes()}
     entry = json.loads(index.read_bytes())["graphs"][0]
     assert sorted(entry) == ["prompt", "prompt_tokens", "scan", "slug", "title_prefix"]
     named = {f"{node['feature']}.json" for node in by_type(value, "cross layer transcoder")}
@@ -169,3 +174,38 @@ def test_one_file_to_upload(texas, tmp_path):
     again = tmp_path / "again.json"
     viz.write_graph_json(texas, again)
     assert again.read_bytes() == path.read_bytes()
+
+
+def evidence(folder, texas, transcoder="pocket-clt"):
+    """A record of one of the features, as `orrery features collect` writes it."""
+    kept = texas.graph.features[texas.node_mask[: len(texas.graph.features)]]
+    layer, _, idx = kept[0].tolist()
+    examples = (Quantile("Top", (Example(("a", "b"), (0.0, 3.5), 1),)),)
+    facts = {"act_min": 1.0, "act_max": 3.5, "histogram": (1, 2), "frequency": 0.1}
+    record = FeatureEvidence(layer, idx, examples, ("Austin",), **facts)
+    folder.mkdir()
+    rows = {place: [record if (place, k) == (layer, idx) else None for k in range(4096)] for place in range(4)}
+    write_index(folder, {place: write_layer(folder / f"layer_{place}.bin", row) for place, row in rows.items()})
+    (folder / "evidence.json").write_text(json.dumps({"settings": {"transcoder": transcoder}}))
+    return EvidenceFolder(folder), cantor_pair(layer, idx)
+
+
+def test_features_have_what_is_known_of_them(texas, tmp_path):
+    known, index = evidence(tmp_path / "evidence", texas)
+    viz.write_graph_json(texas, tmp_path / "site", scan="pocket", features=known)
+    value = json.loads((tmp_path / "site" / "features" / "pocket" / f"{index}.json").read_bytes())
+    assert [one["quantile_name"] for one in value["examples_quantiles"]] == [
+        "This prompt, positions in the graph",
+        "Top",
+    ]
+    assert (value["activation_frequency"], value["histogram"], value["act_max"]) == (0.1, [1, 2], 3.5)
+    assert all(report.violations == () for report in viz.validate(tmp_path / "site"))
+
+
+def test_evidence_on_another_transcoder_is_refused(texas, tmp_path):
+    known, _ = evidence(tmp_path / "evidence", texas, "another")
+    with pytest.raises(InputError, match="features of pocket-clt, got a folder on another"):
+        viz.write_graph_json(texas, tmp_path / "site", features=known)
+    assert not (tmp_path / "site").exists()
+    with pytest.raises(InputError, match="name a folder"):
+        viz.write_graph_json(texas, tmp_path / "x.json", features=known)

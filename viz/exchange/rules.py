@@ -84,7 +84,7 @@ RULES: dict[str, tuple[str, str]] = {
     "folder-index": (ERROR, "write graph-metadata.json; a page finds graphs by it"),
     "folder-graph": (ERROR, "write the graph, or take its entry out of graph-metadata.json"),
     "folder-agrees": (ERROR, "write the same value into both files"),
-    "folder-features": (WARNING, "Anthropic's page shows no examples there; export with --evidence or host them"),
+    "folder-features": (WARNING, "Anthropic's page shows no examples there; export with --site or host them"),
     "folder-unlisted": (WARNING, "the pages do not list it; add it to graph-metadata.json"),
     # supernodes.json
     "supernodes-schema": (ERROR, "write 1, or use the release that wrote the file"),

@@ -7,12 +7,11 @@ from typing import Any
 from circuits.graph_json.parsing import read_json_file
 from replacement_model.evidence.folder import INDEX_NAME
 from viz.exchange.checked import Checked, check_json
+from viz.exchange.folder import METADATA_NAME
 from viz.exchange.other_rules import check_index
 from viz.exchange.violation import Findings, pointer
 
-__all__ = ["METADATA_NAME", "Site"]
-
-METADATA_NAME = "graph-metadata.json"
+__all__ = ["Site"]
 
 
 class Site:
@@ -31,6 +30,10 @@ class Site:
             self._found.add("folder-index", "", METADATA_NAME, "no such file")
         else:
             entries = check_index(_object(read_json_file(index).value), Findings())
+        for other in self._indices():
+            if index is not None and other.is_file() and other.read_bytes() != index.read_bytes():
+                name = _name(other, self._folder)
+                self._found.add("folder-agrees", "", f"the list in {_name(index, self._folder)}", f"another in {name}")
         listed = [self._check_entry(k, entry) for k, entry in enumerate(entries)]
         for report in reports:
             if report.kind == "graph" and report.path not in listed:
