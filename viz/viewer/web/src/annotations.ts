@@ -1,5 +1,6 @@
-// What people add to a graph: pins, supernodes, labels. Immutable snapshots; every change is an action of one reducer,
-// so that undo is the list of earlier snapshots.
+// What people add to a graph: pins, supernodes, labels, places. Immutable snapshots; every change is an action of one
+// reducer, so that undo is the list of earlier snapshots.
+import { merge } from "./annotations_merge";
 
 export interface Annotations {
   readonly schema_version: number;
@@ -18,11 +19,23 @@ export interface History {
   readonly future: readonly Annotations[];
 }
 
-export type Action =
+type Change =
   | { readonly type: "pin" | "unpin"; readonly id: string }
+  | { readonly type: "place"; readonly id: string; readonly at: readonly [number, number] }
+  | { readonly type: "arrange" }
+  | { readonly type: "group"; readonly ids: readonly string[]; readonly name: string }
+  | { readonly type: "rename"; readonly supernode: number; readonly name: string }
+  | { readonly type: "dissolve"; readonly supernode: number }
+  | { readonly type: "leave"; readonly id: string }
   | { readonly type: "label"; readonly feature: string; readonly text: string | null }
+  | { readonly type: "thresholds"; readonly node: number | null; readonly edge: number | null };
+
+export type Action =
+  | Change
   | { readonly type: "undo" }
-  | { readonly type: "redo" };
+  | { readonly type: "redo" }
+  // What somebody else saved, on top of `base`, which both had.
+  | { readonly type: "merge"; readonly base: Annotations; readonly theirs: Annotations };
 
 export const begin = (present: Annotations): History => ({ past: [], present, future: [] });
 
@@ -36,19 +49,68 @@ export function reduce(history: History, action: Action): History {
     if (future.length === 0) return history;
     return { past: [...past, present], present: future[0], future: future.slice(1) };
   }
+  if (action.type === "merge") {
+    // Earlier snapshots get it too, so that undo takes back what was done here and nothing else.
+    const merged = (mine: Annotations) => merge(action.base, mine, action.theirs);
+    return { past: past.map(merged), present: merged(present), future: future.map(merged) };
+  }
   const next = changed(present, action);
   return next === present ? history : { past: [...past, present], present: next, future: [] };
 }
 
-function changed(present: Annotations, action: Exclude<Action, { type: "undo" } | { type: "redo" }>): Annotations {
+function changed(present: Annotations, action: Change): Annotations {
+  const { supernodes, pinned, positions, labels } = present;
   switch (action.type) {
     case "pin":
-      return present.pinned.includes(action.id) ? present : { ...present, pinned: [...present.pinned, action.id] };
+      return pinned.includes(action.id) ? present : { ...present, pinned: [...pinned, action.id] };
     case "unpin":
-      return { ...present, pinned: present.pinned.filter((id) => id !== action.id) };
+      return pinned.includes(action.id) ? { ...present, pinned: pinned.filter((id) => id !== action.id) } : present;
+    case "place":
+      return { ...present, positions: { ...positions, [action.id]: action.at } };
+    case "arrange":
+      return Object.keys(positions).length === 0 ? present : { ...present, positions: {} };
+    case "group":
+      return { ...present, supernodes: [...without(supernodes, action.ids), [action.name, ...action.ids]] };
+    case "rename":
+      if (supernodes[action.supernode]?.[0] === action.name) return present;
+      return { ...present, supernodes: renamed(supernodes, action.supernode, action.name) };
+    case "dissolve":
+      return {
+        ...present,
+        supernodes: supernodes.filter((_, k) => k !== action.supernode),
+        pinned: joined(pinned, supernodes[action.supernode].slice(1)),
+      };
+    case "leave":
+      return { ...present, supernodes: without(supernodes, [action.id]), pinned: joined(pinned, [action.id]) };
     case "label": {
-      const { [action.feature]: _, ...others } = present.labels;
+      const { [action.feature]: old, ...others } = labels;
+      if (old === (action.text ?? undefined)) return present;
       return { ...present, labels: action.text === null ? others : { ...others, [action.feature]: action.text } };
     }
+    case "thresholds":
+      return { ...present, node_threshold: action.node, edge_threshold: action.edge };
   }
+}
+
+type Rows = Annotations["supernodes"];
+
+const joined = (first: readonly string[], second: readonly string[]) => [...new Set([...first, ...second])];
+
+const renamed = (rows: Rows, place: number, name: string): Rows =>
+  rows.map((row, k) => (k === place ? [name, ...row.slice(1)] : row));
+
+// A supernode that loses its last node is gone.
+function without(rows: Rows, ids: readonly string[]): Rows {
+  const gone = new Set(ids);
+  return rows.map(([name, ...nodes]) => [name, ...nodes.filter((id) => !gone.has(id))]).filter((row) => row.length > 1);
+}
+
+// The same text for equal annotations, whatever the order of their keys and their revision.
+export function fingerprint(annotations: Annotations): string {
+  const { revision: _, ...content } = annotations;
+  return JSON.stringify(content, (__, value) =>
+    value !== null && typeof value === "object" && !Array.isArray(value)
+      ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : value,
+  );
 }

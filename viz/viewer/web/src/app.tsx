@@ -1,8 +1,10 @@
 import { Fragment } from "preact";
+import { AnnotationsBar } from "./annotations_bar";
 import { GraphView } from "./graph/view";
 import { Help } from "./help";
 import { openGraph, report } from "./open";
 import { tabs } from "./panels";
+import { isLarge, Subgraph } from "./panels/pins";
 import { isHelpOpen, notice, type Pane, pane, panes, problem, summaries, tab, theme } from "./state";
 import { nextTheme } from "./theme";
 
@@ -48,9 +50,11 @@ function Page({ pane }: { pane: Pane }) {
     <div class="page">
       <Bar pane={pane} />
       <main class={panes.value.length > 1 ? "graphs compared" : "graphs"}>
-        {panes.value.map((one, side) => (
-          <GraphView key={one.graph.facts.slug} pane={one} side={side} />
-        ))}
+        {isLarge.value ? (
+          <Subgraph pane={pane} />
+        ) : (
+          panes.value.map((one, side) => <GraphView key={one.graph.facts.slug} pane={one} side={side} />)
+        )}
       </main>
       <aside class="side" aria-label="Details">
         <SideTabs pane={pane} />
@@ -77,6 +81,7 @@ function Bar({ pane }: { pane: Pane }) {
           ))}
         </select>
       )}
+      <AnnotationsBar pane={pane} />
       <button type="button" class="quiet" onClick={nextTheme} title="Light, dark, or as the system has it (t)">
         {{ system: "Auto", light: "Light", dark: "Dark" }[theme.value]}
         <span class="unseen"> colours; change</span>

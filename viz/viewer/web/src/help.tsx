@@ -8,6 +8,8 @@ const KEYS: readonly (readonly [string, readonly (readonly [readonly string[], s
       [["/"], "search"],
       [["g"], "go to the graph"],
       [["1", "…", "9"], "a tab of the right side"],
+      [["p"], "pin or unpin the selected node"],
+      [["Ctrl", "Z"], "undo; with Shift, redo"],
       [["t"], "light, dark, or as the system has it"],
       [["?"], "this help"],
     ],

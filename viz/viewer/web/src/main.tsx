@@ -1,5 +1,7 @@
 import { effect } from "@preact/signals";
 import { render } from "preact";
+import { keepAnnotations } from "./annotations_keeper";
+import { merge } from "./annotations_merge";
 import { App } from "./app";
 import { followComparison } from "./compare";
 import { listenToKeys } from "./keyboard";
@@ -21,6 +23,7 @@ async function start(): Promise<void> {
 
 followTheme();
 followComparison();
+keepAnnotations();
 listenToKeys(tabs.map(({ id }) => id));
 effect(() => {
   const one = pane.value;
@@ -31,4 +34,4 @@ effect(() => {
 render(<App />, document.getElementById("app") as HTMLElement);
 start().catch(report);
 // For tests and for the console.
-Object.assign(window, { orrery: { panes } });
+Object.assign(window, { orrery: { panes, merge } });

@@ -70,6 +70,8 @@ export interface Payload {
   readonly settings: Readonly<Record<string, unknown>>;
   readonly features: Readonly<Record<string, FeatureFacts>>;
   readonly annotations: Annotations;
+  readonly hash: string;
+  readonly served?: { readonly steer: boolean; readonly features: boolean }; // by a server
 }
 
 // Edges are sorted by target: those into node n are rowStart[n] to rowStart[n + 1]. Those out of node n are the edges

@@ -4,7 +4,9 @@ import type { Pane } from "../state";
 import { AboutPanel } from "./about";
 import { ComparePanel } from "./compare";
 import { NodePanel } from "./node";
+import { PinsPanel } from "./pins";
 import { SearchPanel } from "./search";
+import { SteerPanel } from "./steer";
 
 export interface Tab {
   readonly id: string;
@@ -15,6 +17,8 @@ export interface Tab {
 export const tabs: readonly Tab[] = [
   { id: "node", title: "Node", Panel: NodePanel },
   { id: "search", title: "Search", Panel: SearchPanel },
+  { id: "pins", title: "Pins", Panel: PinsPanel },
+  { id: "steer", title: "Steer", Panel: SteerPanel },
   { id: "compare", title: "Compare", Panel: ComparePanel },
   { id: "about", title: "About", Panel: AboutPanel },
 ];

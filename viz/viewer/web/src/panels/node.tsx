@@ -6,6 +6,7 @@ import type { NodeKind } from "../payload";
 import type { Pane } from "../state";
 import { number, percent, plural } from "../text";
 import { EvidenceView } from "./evidence";
+import { NodeActions } from "./labels";
 import { Facts, NodeButton, Section } from "./parts";
 
 const KIND_NAMES: Readonly<Record<NodeKind, string>> = {
@@ -29,6 +30,7 @@ export function NodePanel({ pane }: { pane: Pane }) {
           {!pane.pruned.value.nodes[node] && <em> · not in the pruned graph</em>}
         </p>
         <h2>{pane.label(node)}</h2>
+        <NodeActions pane={pane} node={node} />
       </header>
       <Facts rows={factRows(pane, node)} />
       <Edges pane={pane} node={node} way="inputs" />
