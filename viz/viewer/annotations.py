@@ -4,7 +4,7 @@
 (`circuits.supernodes.file`), so that `--supernodes` reads it:
 
     {"schema_version": 1, "revision": 3, "supernodes": [["name", "2_1440_8", ...]], "pinned": ["1_1006_8"],
-     "positions": {"1_1006_8": [10, 20]}, "labels": {"1/1006": "in Texas"}, "node_threshold": null, ...}
+     "positions": {"1_1006_8": [0.2, 0.5]}, "labels": {"1/1006": "in Texas"}, "node_threshold": null, ...}
 
 Nodes are named by their ids (`circuits.node_names`). Ids that a graph does not have stay in the file: the graph may
 have been traced again with other settings, and nobody's work is thrown away for that. `revision` counts savings;
@@ -52,7 +52,7 @@ class Annotations:
     Attributes:
         supernodes: names with the ids of their nodes; a node is in one at most.
         pinned: ids, in the order of pinning.
-        positions: where pinned nodes and supernodes were put, by id.
+        positions: where pinned nodes and supernodes were put, by id: shares of the width and the height.
         labels: texts by "LAYER/INDEX", in place of the features' own.
         node_threshold, edge_threshold: what the page shows; None for the circuit's.
         revision: how often they were saved.

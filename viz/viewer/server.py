@@ -6,7 +6,7 @@
     GET  /api/graphs/{slug}/annotations     its annotations; their revision is the ETag
     PUT  /api/graphs/{slug}/annotations     save them, if the revision in If-Match is still the file's; else 409 and
                                             the ones that are there, to be merged
-    GET  /api/features/{layer}/{index}      evidence on a feature
+    GET  /api/features/{layer}/{index}      evidence on a feature, or null
     POST /api/steer                         change features on a graph's prompt (`viz.viewer.steering`)
     GET  /features/{file}                   the folder of evidence in circuit-tracer's layout, in parts if asked
 
@@ -165,10 +165,9 @@ class _Viewer:
 
     async def feature(self, request: Request) -> Response:
         layer, index = (_index(request.path_params[name]) for name in ("layer", "index"))
-        found = None
-        if self.features is not None and layer is not None and index is not None:
-            found = await run_in_threadpool(self.features.facts, layer, index)
-        return _nothing() if found is None else _json(found)
+        if self.features is None or layer is None or index is None:
+            return _nothing()
+        return _json(await run_in_threadpool(self.features.facts, layer, index))
 
     async def evidence_file(self, request: Request) -> Response:
         name = request.path_params["name"]

@@ -47,6 +47,11 @@ function served(): Source {
     served: true,
     list: async () => (await json<{ graphs: GraphSummary[] }>("api/graphs")).graphs,
     graph: (slug) => json(`api/graphs/${encodeURIComponent(slug)}`),
-    feature: async (payload, layer, index) => payload.features[`${layer}/${index}`] ?? null,
+    feature: async (payload, layer, index) => {
+      const known = payload.features[`${layer}/${index}`] ?? null;
+      if (payload.served?.features !== true) return known;
+      const found = await json<FeatureFacts | null>(`api/features/${layer}/${index}`);
+      return found === null ? known : { ...known, ...found };
+    },
   };
 }
