@@ -53,6 +53,17 @@ graphviz:
 			echo "Graphviz's dot is not installed: for pictures, run 'sudo apt install graphviz' or 'brew install graphviz'" >&2; \
 		fi; }
 
+# Chromium opens the viewer's page in the tests; they look for it on PATH, or where ORRERY_CHROMIUM says.
+chromium:
+	@command -v chromium >/dev/null || [ -n "$$ORRERY_CHROMIUM" ] || { \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			echo "Installing Chromium"; \
+			{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends chromium; } \
+				>/dev/null 2>&1 || echo "Chromium could not be installed: the browser tests will be skipped" >&2; \
+		else \
+			echo "Chromium is not installed: for the browser tests, run 'sudo apt install chromium'" >&2; \
+		fi; }
+
 demo: $(VENV)/.runtime graphviz
 	@$(BIN)/orrery trace "$(PROMPT)" --output $(OUT)
 
@@ -61,6 +72,10 @@ test: $(VENV)/.dev graphviz
 
 test-slow: $(VENV)/.dev $(VENV_457)/constraints.txt graphviz
 	$(BIN)/python -m pytest -m slow $(PYTEST_FLAGS)
+
+# One after the other: some measure how quick the page is.
+test-browser: $(VENV)/.dev chromium
+	$(BIN)/python -m pytest -m browser -n 0
 
 # Models and graphs once more, with transformers 4.57, and beside circuit-tracer.
 test-4.57: $(VENV_457)/constraints.txt

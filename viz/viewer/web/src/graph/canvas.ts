@@ -96,7 +96,7 @@ export class GraphCanvas {
 
   private sheet(name: string): Sheet {
     const canvas = this.sheetsElement.appendChild(document.createElement("canvas"));
-    canvas.className = `sheet ${name}`;
+    canvas.className = `sheet sheet-${name}`;
     const context = canvas.getContext("bitmaprenderer", { alpha: name === "focus" }) as ImageBitmapRenderingContext;
     return { canvas, context, view: null, isAsked: false };
   }
