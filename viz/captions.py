@@ -13,12 +13,13 @@ from viz.unknown import origin_note, shown
 __all__ = ["edge_story", "maker", "node_story", "prompt_title", "small_print"]
 
 
-def prompt_title(graph: Graph, font_size: float, max_width: float) -> str:
+def prompt_title(graph: Graph, font_size: float, max_width: float, has_probability: bool = True) -> str:
     """The prompt and the first target; of a prompt wider than `max_width` only its end."""
     prompt = visible(graph.metadata.prompt or "".join(graph.tokens)).strip()
     first = graph.targets[0]
     label = visible_token(first.label) if first.kind == "logit" else visible(first.label)
-    answer = f" → {label} (p = {first.weight:.2f})" if first.kind == "logit" else f" → {label}"
+    has_probability = has_probability and first.kind == "logit"
+    answer = f" → {label} (p = {first.weight:.2f})" if has_probability else f" → {label}"
     room = max_width - text_width("… " + answer, font_size)
     words = prompt.split(" ")
     start = len(words)

@@ -1,6 +1,6 @@
 """What of a circuit goes into a picture: the nodes and edges with the most influence, and how much they leave out."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,14 +10,16 @@ from jaxtyping import Bool
 from circuits.edge_influence import edge_influence
 from circuits.pruning import Circuit
 
-__all__ = ["DrawnEdge", "Excerpt", "excerpt"]
+__all__ = ["DrawnEdge", "Excerpt", "excerpt", "excerpt_of"]
 
 # A prompt of up to this many tokens is written out whole; of a longer one only the tokens that take part.
 WHOLE_PROMPT = 16
 MAX_EXTRA_TOKENS = 6
+LEAST_SHARE = 0.05  # of the tokens' influence, for a token without nodes where there is little room
 EDGES_PER_NODE = 2
 FEWEST_EDGES = 12
 REACH = 10
+LEAST_INFLUENCE = 0.001  # of an edge between nodes that were chosen by hand
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +68,19 @@ class Excerpt:
     note: str = ""
 
 
-def excerpt(circuit: Circuit, max_nodes: int, max_edges: int | None, flow: sp.csr_array | None = None) -> Excerpt:
+def excerpt(
+    circuit: Circuit,
+    max_nodes: int,
+    max_edges: int | None,
+    flow: sp.csr_array | None = None,
+    has_every_token: bool = True,
+) -> Excerpt:
     """Choose what to draw: at most `max_nodes` features and errors and about `max_edges` edges, by influence
     (two for each inner node and target when None).
 
     Every drawn feature keeps its strongest edge upward and downward, also beyond `max_edges`: a node without edges
-    would say nothing. Targets are always drawn, and the tokens of a short prompt. `flow` is the influence through the
-    circuit's edges, where it is not that of `edge_influence`.
+    would say nothing. Targets are always drawn, and the tokens of a short prompt if `has_every_token`. `flow` is the
+    influence through the circuit's edges, where it is not that of `edge_influence`.
     """
     layout = circuit.graph.layout
     flow = edge_influence(circuit) if flow is None else flow
@@ -83,16 +91,48 @@ def excerpt(circuit: Circuit, max_nodes: int, max_edges: int | None, flow: sp.cs
     ranked = ranked[np.argsort(-influence.data[ranked], kind="stable")]
     edges = [(int(sources[i]), int(targets[i]), int(i)) for i in ranked]
     inner = _chosen_inner(circuit, [(source, target) for source, target, _ in edges], max_nodes)
-    shown = inner | set(range(layout.target_nodes.start, layout.n_nodes)) | _chosen_tokens(circuit, inner)
+    shown = (
+        inner | set(range(layout.target_nodes.start, layout.n_nodes)) | _chosen_tokens(circuit, inner, has_every_token)
+    )
     max_edges = max_edges or max(FEWEST_EDGES, EDGES_PER_NODE * (len(inner) + layout.n_targets))
     kept = _chosen_edges(circuit, [edge for edge in edges if edge[0] in shown and edge[1] in shown], max_edges)
+    return _drawn(circuit, influence, inner, shown, kept)
+
+
+def excerpt_of(circuit: Circuit, nodes: Iterable[int], max_edges: int | None = None) -> Excerpt:
+    """Draw exactly some nodes, the tokens that they stand over, and the edges between them.
+
+    Args:
+        circuit: whose `edges` are those to choose from.
+        nodes: the first target is added where none is among them.
+        max_edges: most edges; those that carry a thousandth of the influence on the targets when None.
+    """
+    layout = circuit.graph.layout
+    shown = set(nodes)
+    if not any(node >= layout.n_cols for node in shown):
+        shown.add(layout.target_nodes.start)
+    shown |= {layout.token_node(circuit.graph.node_attributes(node)["pos"]) for node in shown}
+    influence = (edge_influence(circuit) / circuit.graph.target_weights.sum()).tocoo()
+    sources, targets = influence.col.astype(np.int64), layout.row_nodes()[influence.row]
+    ranked = np.argsort(-influence.data, kind="stable")
+    if max_edges is None:
+        ranked = ranked[influence.data[ranked] >= LEAST_INFLUENCE]
+    edges = [(int(sources[i]), int(targets[i]), int(i)) for i in ranked]
+    kept = [edge for edge in edges if edge[0] in shown and edge[1] in shown][:max_edges]
+    return _drawn(circuit, influence, {node for node in shown if node < layout.token_nodes.start}, shown, kept)
+
+
+def _drawn(
+    circuit: Circuit, influence: sp.coo_array, inner: set[int], shown: set[int], kept: list[tuple[int, int, int]]
+) -> Excerpt:
+    """Nodes and edges with what they hold; `influence` is that of all edges, of which `kept` gives the entries."""
     weights = circuit.edges.tocoo().data
     strongest = max((float(influence.data[entry]) for *_, entry in kept), default=0.0) or 1.0
     drawn = tuple(
         DrawnEdge(s, t, float(weights[i]), float(influence.data[i]), float((influence.data[i] / strongest) ** 0.5))
         for s, t, i in reversed(kept)
     )
-    candidates = np.flatnonzero(circuit.node_mask[: layout.token_nodes.start])
+    candidates = np.flatnonzero(circuit.node_mask[: circuit.graph.layout.token_nodes.start])
     return Excerpt(
         nodes=tuple(sorted(shown)),
         edges=drawn,
@@ -138,15 +178,16 @@ def _chosen_inner(circuit: Circuit, edges: list[tuple[int, int]], max_nodes: int
     return chosen
 
 
-def _chosen_tokens(circuit: Circuit, inner: set[int]) -> set[int]:
+def _chosen_tokens(circuit: Circuit, inner: set[int], has_every_token: bool) -> set[int]:
     """All tokens of a short prompt; of a long one, those under a drawn node or an end of strong edges."""
     layout = circuit.graph.layout
-    if layout.n_pos <= WHOLE_PROMPT:
+    if has_every_token and layout.n_pos <= WHOLE_PROMPT:
         return set(range(layout.token_nodes.start, layout.token_nodes.stop))
     places = {circuit.graph.node_attributes(node)["pos"] for node in inner}
     places |= {target.pos for target in circuit.graph.targets}
     influence = circuit.node_influence[layout.token_nodes]
-    places |= {int(pos) for pos in np.argsort(-influence, kind="stable")[:MAX_EXTRA_TOKENS] if influence[pos] > 0}
+    least = 0.0 if has_every_token else LEAST_SHARE * float(influence.sum())
+    places |= {int(pos) for pos in np.argsort(-influence, kind="stable")[:MAX_EXTRA_TOKENS] if influence[pos] > least}
     return {layout.token_node(pos) for pos in places}
 
 

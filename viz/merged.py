@@ -45,9 +45,9 @@ class Merged:
     stories: Mapping[int, str]
     note: str
 
-    def excerpt(self, max_nodes: int, max_edges: int | None) -> Excerpt:
+    def excerpt(self, max_nodes: int, max_edges: int | None, has_every_token: bool = True) -> Excerpt:
         """What of it is drawn."""
-        part = excerpt(self.circuit, max_nodes, max_edges, self.influence)
+        part = excerpt(self.circuit, max_nodes, max_edges, self.influence, has_every_token)
         return replace(part, captions=self.captions, note=self.note, things="supernodes, features and errors")
 
 

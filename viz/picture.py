@@ -14,7 +14,6 @@ __all__ = ["Picture"]
 FORMATS = ("svg", "pdf", "png", "dot")
 ADVICE = "install it (apt install graphviz, brew install graphviz, conda install graphviz) or ask for format 'dot'"
 OPENING = b"digraph circuit {\n"
-PNG_RESOLUTION = b"\tgraph [dpi=200]\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +22,11 @@ class Picture:
 
     Attributes:
         source: the DOT text. Without this class: `neato -n2 -Tsvg picture.dot`.
+        dpi: of a PNG.
     """
 
     source: str
+    dpi: int = 200
 
     def pipe(self, format: str = "svg") -> bytes:  # noqa: A002 - the name that the graphviz package uses
         """The picture as bytes.
@@ -42,7 +43,7 @@ class Picture:
         if format == "dot":
             return source
         if format == "png":
-            source = source.replace(OPENING, OPENING + PNG_RESOLUTION, 1)
+            source = source.replace(OPENING, OPENING + f"\tgraph [dpi={self.dpi}]\n".encode(), 1)
         try:
             drawn = gv.pipe("neato", format, source, neato_no_op=2, quiet=True)
         except gv.ExecutableNotFound as error:

@@ -9,19 +9,12 @@ from dataclasses import dataclass, replace
 
 from circuits.graph import Graph
 from viz.excerpt import Excerpt
-from viz.grid import FONT_SIZE, Box, Grid, lay_grid, side_by_side, target_boxes, token_box
+from viz.grid import Box, Grid, lay_grid, side_by_side, target_boxes, token_box
+from viz.measures import SCREEN, Measures
 from viz.text import text_width
 
-__all__ = ["Band", "Column", "Plan", "place", "spread"]
+__all__ = ["Band", "Column", "Plan", "band_name", "place", "spread", "stacked"]
 
-GUTTER = 12.0  # between boxes side by side
-COLUMN_MARGIN = 7.0  # between a column's edge and its first box
-LINE_GAP = 20.0  # between lines of one band
-BAND_PAD = 16.0  # above and below the lines of a band
-TOKEN_PAD = 22.0  # above the tokens, where edges travel far sideways
-EMPTY_BAND = 13.0
-LEFT_GUTTER = 50.0
-RIGHT_MARGIN = 8.0
 SWEEPS = 4
 
 
@@ -86,15 +79,18 @@ def spread(ideals: Sequence[float], widths: Sequence[float], gap: float, low: fl
     return [centre + shift for centre in centres]
 
 
-def place(graph: Graph, excerpt: Excerpt, gutters: Mapping[tuple[int, int], float]) -> Plan:
+def place(
+    graph: Graph, excerpt: Excerpt, gutters: Mapping[tuple[int, int], float], measures: Measures = SCREEN
+) -> Plan:
     """Arrange the nodes of an excerpt.
 
     Args:
         graph: where the nodes are.
         excerpt: what is drawn.
         gutters: extra width to the left of a sub-column, by (pos, slot); one slot more for the right of the last.
+        measures: lengths of everything.
     """
-    grid = lay_grid(graph, excerpt)
+    grid = lay_grid(graph, excerpt, measures)
     columns = _columns(graph, grid, gutters)
     grid = replace(grid, cells=_ordered_cells(graph, grid, columns, excerpt))
     return _coordinates(graph, excerpt, grid, columns)
@@ -102,12 +98,13 @@ def place(graph: Graph, excerpt: Excerpt, gutters: Mapping[tuple[int, int], floa
 
 def _columns(graph: Graph, grid: Grid, gutters: Mapping[tuple[int, int], float]) -> tuple[Column, ...]:
     columns: list[Column] = []
-    left = LEFT_GUTTER
+    measures = grid.measures
+    left = measures.left_gutter
     hidden = _hidden_runs(grid.positions, graph.layout.n_pos)
     for pos, n_hidden in zip(grid.positions, hidden, strict=True):
         if pos is None:
-            label = f"… {n_hidden} more"
-            right = left + text_width(label, FONT_SIZE - 1.5) + 2 * COLUMN_MARGIN
+            label = "…" if measures.has_short_names else f"… {n_hidden} more"
+            right = left + text_width(label, measures.font_size - 1.5) + 2 * measures.column_margin
             columns.append(Column(None, left, right, label=label))
         else:
             columns.append(_column(graph, grid, pos, left, gutters))
@@ -116,14 +113,14 @@ def _columns(graph: Graph, grid: Grid, gutters: Mapping[tuple[int, int], float])
 
 
 def _column(graph: Graph, grid: Grid, pos: int, left: float, gutters: Mapping[tuple[int, int], float]) -> Column:
-    widths = grid.slot_widths(pos)
-    edges, x = [], COLUMN_MARGIN
+    widths, margin, gutter = grid.slot_widths(pos), grid.measures.column_margin, grid.measures.gutter
+    edges, x = [], margin
     for slot, width in enumerate(widths):
-        x += gutters.get((pos, slot), 0.0) + (GUTTER if slot else 0.0)
+        x += gutters.get((pos, slot), 0.0) + (gutter if slot else 0.0)
         edges.append(x + width / 2)
         x += width
-    inner = x + gutters.get((pos, len(widths)), 0.0) + COLUMN_MARGIN if widths else 0.0
-    width = max(inner, token_box(graph, pos).width + 2 * COLUMN_MARGIN)
+    inner = x + gutters.get((pos, len(widths)), 0.0) + margin if widths else 0.0
+    width = max(inner, token_box(graph, pos, grid.measures).width + 2 * margin)
     shift = left + (width - inner) / 2
     return Column(pos, left, left + width, tuple(shift + edge for edge in edges))
 
@@ -168,18 +165,27 @@ def _stacks(grid: Grid, pos: int, boxes: list[Box]) -> list[tuple[int, list[Box]
 
 def _coordinates(graph: Graph, excerpt: Excerpt, grid: Grid, columns: tuple[Column, ...]) -> Plan:
     by_pos = {column.pos: column for column in columns if column.pos is not None}
-    tokens = [replace(token_box(graph, pos), x=column.centre) for pos, column in sorted(by_pos.items())]
-    strips: list[tuple[str, list[list[Box]], bool]] = [("tokens", [tokens], False)]
+    tokens = [replace(token_box(graph, pos, grid.measures), x=column.centre) for pos, column in sorted(by_pos.items())]
+    short = grid.measures.has_short_names
+    strips: list[tuple[str, list[list[Box]], bool]] = [("in" if short else "tokens", [tokens], False)]
     for band in grid.bands:
-        name = f"layer {band[0]}" if len(band) == 1 else f"layers {band[0]}–{band[-1]}"
+        name = band_name(band, grid.measures)
         lines = _band_lines(grid, band, by_pos)
         strips.append((name, lines, not any(lines)))
-    width = columns[-1].high + RIGHT_MARGIN
-    targets = _target_lines(graph, excerpt, by_pos, width)
-    width = max([width, *(box.x + box.width / 2 + RIGHT_MARGIN for line in targets for box in line)])
-    strips.append(("targets" if any(t.kind != "logit" for t in graph.targets) else "logits", targets, False))
-    boxes, lines_of_nodes, bands, height = _stacked(strips)
+    margin = grid.measures.right_margin
+    width = columns[-1].high + margin
+    targets = _target_lines(graph, excerpt, by_pos, width, grid.measures)
+    width = max([width, *(box.x + box.width / 2 + margin for line in targets for box in line)])
+    name = "targets" if any(t.kind != "logit" for t in graph.targets) else "logits"
+    strips.append(("out" if short else name, targets, False))
+    boxes, lines_of_nodes, bands, height = stacked(strips, grid.measures)
     return Plan(boxes, lines_of_nodes, bands, columns, width, height)
+
+
+def band_name(band: tuple[int, ...], measures: Measures) -> str:
+    """What a band of layers is called."""
+    word, words = ("L", "L") if measures.has_short_names else ("layer ", "layers ")
+    return f"{word}{band[0]}" if len(band) == 1 else f"{words}{band[0]}–{band[-1]}"
 
 
 def _band_lines(grid: Grid, band: tuple[int, ...], by_pos: dict[int, Column]) -> list[list[Box]]:
@@ -198,53 +204,53 @@ def _band_lines(grid: Grid, band: tuple[int, ...], by_pos: dict[int, Column]) ->
     return lines
 
 
-def _target_lines(graph: Graph, excerpt: Excerpt, by_pos: dict[int, Column], width: float) -> list[list[Box]]:
+def _target_lines(
+    graph: Graph, excerpt: Excerpt, by_pos: dict[int, Column], width: float, measures: Measures
+) -> list[list[Box]]:
     """Targets over their positions where there is room, on several lines where one is too narrow."""
-    boxes = [
-        replace(box, x=by_pos[target.pos].centre)
-        for target, box in zip(graph.targets, target_boxes(graph, excerpt), strict=True)
-    ]
+    targets = {graph.layout.target_nodes.start + k: target for k, target in enumerate(graph.targets)}
+    boxes = [replace(box, x=by_pos[targets[box.node].pos].centre) for box in target_boxes(graph, excerpt, measures)]
     boxes.sort(key=lambda box: box.x)
-    room = width - LEFT_GUTTER - RIGHT_MARGIN
-    n_lines = -int(-sum(box.width + GUTTER for box in boxes) // (room + GUTTER))
+    low, high, gutter = measures.left_gutter, width - measures.right_margin, measures.gutter
+    n_lines = -int(-sum(box.width + gutter for box in boxes) // (high - low + gutter))
     lines = []
     for line in reversed(side_by_side(boxes, -(-len(boxes) // max(1, len(boxes) // max(1, n_lines))))):
-        ideals = _around(line)
-        centres = spread(ideals, [box.width for box in line], GUTTER, LEFT_GUTTER, width - RIGHT_MARGIN)
+        ideals = _around(line, gutter)
+        centres = spread(ideals, [box.width for box in line], gutter, low, high)
         lines.append([replace(box, x=x) for box, x in zip(line, centres, strict=True)])
     return lines
 
 
-def _around(line: list[Box]) -> list[float]:
+def _around(line: list[Box], gutter: float) -> list[float]:
     """Where the boxes would stand if each group at one position were centred over it."""
-    whole = {x: sum(box.width + GUTTER for box in line if box.x == x) for x in {box.x for box in line}}
+    whole = {x: sum(box.width + gutter for box in line if box.x == x) for x in {box.x for box in line}}
     done = dict.fromkeys(whole, 0.0)
     ideals = []
     for box in line:
-        ideals.append(box.x - (whole[box.x] - GUTTER) / 2 + done[box.x] + box.width / 2)
-        done[box.x] += box.width + GUTTER
+        ideals.append(box.x - (whole[box.x] - gutter) / 2 + done[box.x] + box.width / 2)
+        done[box.x] += box.width + gutter
     return ideals
 
 
-def _stacked(
-    strips: list[tuple[str, list[list[Box]], bool]],
+def stacked(
+    strips: list[tuple[str, list[list[Box]], bool]], measures: Measures
 ) -> tuple[dict[int, Box], tuple[tuple[int, ...], ...], tuple[Band, ...], float]:
     """Heights: each line as tall as its tallest box, lines and bands at even distances."""
     boxes: dict[int, Box] = {}
     order: list[tuple[int, ...]] = []
     bands: list[Band] = []
-    y = 0.0
+    y, pad = 0.0, measures.band_pad
     for name, lines, is_empty in strips:
         low = y
         if is_empty:
-            y += EMPTY_BAND
+            y += measures.empty_band
         else:
-            y += BAND_PAD if bands else BAND_PAD / 2
+            y += pad if bands else pad / 2
             for line in lines:
                 tall = max(box.height for box in line)
                 boxes.update({box.node: replace(box, y=y + tall / 2) for box in line})
                 order.append(tuple(box.node for box in sorted(line, key=lambda box: box.x)))
-                y += tall + LINE_GAP
-            y += (BAND_PAD if bands else TOKEN_PAD) - LINE_GAP
+                y += tall + measures.line_gap
+            y += (pad if bands else measures.token_pad) - measures.line_gap
         bands.append(Band(name, low, y, is_empty))
-    return boxes, tuple(order), tuple(bands), y - BAND_PAD / 2
+    return boxes, tuple(order), tuple(bands), y - pad / 2

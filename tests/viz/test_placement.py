@@ -5,7 +5,7 @@ import pytest
 from circuits.graph import Target
 from circuits.pruning import prune
 from viz.excerpt import excerpt
-from viz.grid import FONT_SIZE
+from viz.measures import SCREEN
 from viz.placement import place, spread
 from viz.routing import crowding
 from viz.text import text_width
@@ -86,7 +86,7 @@ def test_layers_rise_from_tokens_to_targets(planned):
 def test_text_fits_its_box(planned):
     _, plan, _ = planned
     for box in plan.boxes.values():
-        size = 7 if box.kind == "error" else FONT_SIZE
+        size = 7 if box.kind == "error" else SCREEN.font_size
         assert max(text_width(line, size) for line in box.lines) <= box.width - 4
 
 
