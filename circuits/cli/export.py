@@ -6,6 +6,17 @@ from typing import Annotated
 
 import typer
 
+from circuits.cli.figures import (
+    KINDS,
+    PANEL,
+    FigureSettings,
+    FontOption,
+    WidthOption,
+    draw_figures,
+    parse_kinds,
+    parse_look,
+    plan_figures,
+)
 from circuits.cli.inputs import open_circuit
 from circuits.cli.options import (
     DebugOption,
@@ -14,12 +25,14 @@ from circuits.cli.options import (
     OtherEdgeThresholdOption,
     OtherNodeThresholdOption,
 )
-from circuits.cli.output import FORMATS, check_output, plan_files
+from circuits.cli.output import FORMATS, OutputFile, check_output, format_of, plan_files
 from circuits.cli.progress import step
-from circuits.cli.writing import write_all, write_site
+from circuits.cli.writing import announce, write_all, write_site
 from replacement_model.errors import InputError
 
 __all__ = ["export"]
+
+Thresholds = tuple[float | None, float | None]
 
 
 def export(
@@ -40,15 +53,52 @@ def export(
         Path | None,
         typer.Option("--features", metavar="FOLDER", help="Evidence of `orrery features collect`, for --site."),
     ] = None,
+    figure: Annotated[
+        str | None,
+        typer.Option(
+            "--figure",
+            metavar="KINDS",
+            rich_help_panel=PANEL,
+            help=f"A figure for a paper, with its caption: one or more of {', '.join(KINDS)}.",
+        ),
+    ] = None,
+    width: WidthOption = None,
+    font: FontOption = None,
+    max_nodes: Annotated[
+        int | None,
+        typer.Option("--max-nodes", min=1, rich_help_panel=PANEL, help="Most features and errors to draw; else 40."),
+    ] = None,
+    nodes: Annotated[
+        str | None,
+        typer.Option(
+            "--nodes",
+            metavar="IDS",
+            rich_help_panel=PANEL,
+            help='Of pinned: "1_1006_8,2_1440_8"; else those of the page.',
+        ),
+    ] = None,
+    supernodes: Annotated[
+        Path | None,
+        typer.Option(
+            "--supernodes", metavar="FILE", rich_help_panel=PANEL, help="Of supernodes: a file; else those of the page."
+        ),
+    ] = None,
+    title: Annotated[
+        str | None,
+        typer.Option("--title", rich_help_panel=PANEL, help='Text above a graph, "" for none; else the prompt.'),
+    ] = None,
     node_threshold: OtherNodeThresholdOption = None,
     edge_threshold: OtherEdgeThresholdOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Write a graph or circuit in another format.
+    """Write a graph or circuit in another format, or as figures for a paper.
 
     A circuit is written as it was pruned, unless a threshold is given; a graph is pruned at 0.8 and 0.98.
-    SVG, PDF and PNG need Graphviz.
+    SVG, PDF and PNG of graphs need Graphviz. Without --figure they are laid out for a screen.
+
+    Figures are PDF unless --to or --output says otherwise. Each has a caption file with every setting beside it. Pins,
+    supernodes and labels are those of GRAPH's annotations, which `orrery view` writes.
 
     For example:
 
@@ -56,21 +106,75 @@ def export(
 
         orrery export out/dallas.safetensors --to json,graphml,csv -o tables/
 
+        orrery export out/dallas.safetensors --figure graph,heatmap,curve --width column --font serif -o figures/
+
+        orrery export out/dallas.safetensors --figure graph -o dallas.tex
+
         orrery export out/dallas.safetensors --site site --features evidence
     """
-    if to is None and output is None and site is None:
-        raise InputError(f"say what to write: --to with one of {', '.join(FORMATS)}, or --output with such an ending")
+    if to is None and output is None and figure is None and site is None:
+        raise InputError(
+            f"say what to write: --to with one of {', '.join(FORMATS)}, --output with such an ending, or --figure"
+        )
     if features is not None and site is None:
         raise InputError("--features are for the files of --site; add --site FOLDER")
+    options = {"--width": width, "--font": font, "--max-nodes": max_nodes, "--nodes": nodes, "--title": title}
+    given = [name for name, value in {**options, "--supernodes": supernodes}.items() if value is not None]
+    if figure is None and _is_tikz(to, output):
+        figure = "graph"
+    if figure is None and given:
+        raise InputError(f"{given[0]} is of figures; add --figure with one of {', '.join(KINDS)}")
+    thresholds = (node_threshold, edge_threshold)
+    if figure is None:
+        written = _write_files(graph, to, output, thresholds, site, features)
+    elif site is not None:
+        raise InputError("--site takes files for other programs' pages, --figure draws for papers; call export twice")
+    else:
+        kinds = parse_kinds(figure)
+        for name, kind in (("--nodes", "pinned"), ("--supernodes", "supernodes")):
+            if name in given and kind not in kinds:
+                raise InputError(f"{name} is of --figure {kind}, the figures asked for are {', '.join(kinds)}")
+        ids = tuple(part.strip() for part in (nodes or "").split(",") if part.strip())
+        settings = FigureSettings(parse_look(width, font), max_nodes, ids, supernodes, title)
+        written = _write_figures(graph, plan_figures(graph, kinds, to, output), settings, thresholds)
+    if as_json:
+        typer.echo(json.dumps({"files": written}))
+
+
+def _is_tikz(to: str | None, output: Path | None) -> bool:
+    """Whether TikZ alone is asked for, which is always a figure."""
+    if output is not None and not output.is_dir() and format_of(output) is not None:
+        return format_of(output) == "tikz"
+    return to is not None and to.strip().lower() == "tikz"
+
+
+def _write_files(
+    graph: Path,
+    to: str | None,
+    output: Path | None,
+    thresholds: Thresholds,
+    site: Path | None,
+    features: Path | None,
+) -> tuple[str, ...]:
     only_site = to is None and output is None
     files = () if only_site else plan_files(graph.parent if output is None else output, to, graph.stem)
     if any(file.path.resolve() == graph.resolve() for file in files):
         raise InputError(f"{graph} would be written over itself; choose another --output")
     check_output(files)
     with step("Reading the graph"):
-        circuit = open_circuit(graph, node_threshold, edge_threshold)
+        circuit = open_circuit(graph, *thresholds)
     written = write_all(circuit, files)
-    if site is not None:
-        written += write_site(circuit, site, features)
-    if as_json:
-        typer.echo(json.dumps({"files": written}))
+    return written if site is None else written + write_site(circuit, site, features)
+
+
+def _write_figures(
+    graph: Path, plans: dict[str, tuple[OutputFile, ...]], settings: FigureSettings, thresholds: Thresholds
+) -> tuple[str, ...]:
+    with step("Reading the graph"):
+        circuit = open_circuit(graph, *thresholds)
+    with step("Drawing"):
+        from viz.files import write_files
+
+        contents = draw_figures(graph, circuit, plans, settings)
+        write_files(contents)
+    return tuple(announce(path) for path in contents)

@@ -2,11 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from circuits.cli.console import say, stdout
+from circuits.cli.figures import PANEL, FontOption, WidthOption, parse_look, plan_plot, plot_contents
 from circuits.cli.options import (
     ChatOption,
     DebugOption,
@@ -21,10 +22,11 @@ from circuits.cli.progress import step
 from circuits.cli.prompts import parse_prompt
 from circuits.cli.sources import loading, located
 from circuits.cli.startup import collector_paused
+from circuits.cli.writing import announce
 from replacement_model.errors import InputError
 
 if TYPE_CHECKING:
-    from replacement_model import Intervention
+    from replacement_model import Intervention, InterventionResult, ReplacementModel
 
 __all__ = ["intervene"]
 
@@ -77,6 +79,17 @@ def intervene(
     chat: ChatOption = False,
     ids: IdsOption = None,
     device: DeviceOption = None,
+    figure: Annotated[
+        Path | None,
+        typer.Option(
+            "--figure",
+            metavar="FILE",
+            rich_help_panel=PANEL,
+            help="Draw the next tokens before and after: .svg, .pdf or .png.",
+        ),
+    ] = None,
+    width: WidthOption = None,
+    font: FontOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -102,6 +115,10 @@ def intervene(
         )
     held = _layers(layers)
     check_output([] if save_spec is None else [OutputFile("json", save_spec)])
+    if figure is None and (width is not None or font is not None):
+        raise InputError(f"--{'font' if width is None else 'width'} is of figures; add --figure FILE")
+    look = parse_look(width, font)
+    plot = None if figure is None else plan_plot(figure)
     with step(f"Loading {model}"), collector_paused():
         from replacement_model import Conditions, ReplacementModel
         from replacement_model import intervene as run
@@ -123,6 +140,23 @@ def intervene(
         typer.echo(json.dumps(result.to_dict()))
     else:
         stdout().print(result_table(result))
+    if plot is not None:
+        _draw(result, prompt, loaded, plot, look)
+
+
+def _draw(
+    result: "InterventionResult", prompt: str | None, model: "ReplacementModel", file: OutputFile, look: dict[str, Any]
+) -> None:
+    """Write the bars and their caption."""
+    from viz.figures import intervention_bars, intervention_caption
+    from viz.files import write_files
+
+    facts = {"model": model.name, "transcoder": model.transcoder.name}
+    facts |= {f"sha256 of {name}": value for name, value in sorted(model.hashes.items())}
+    contents = plot_contents(intervention_bars(result, **look), intervention_caption(result, facts, prompt), (file,))
+    write_files(contents)
+    for path in contents:
+        announce(path)
 
 
 def _intervention(option: str, features: list[str], value: float | str | None, read_at: int | None) -> "Intervention":

@@ -17,6 +17,7 @@ FORMATS = {
     "svg": ".svg",
     "pdf": ".pdf",
     "png": ".png",
+    "tikz": ".tex",
     "dot": ".dot",
     "graphml": ".graphml",
     "csv": ".csv",
@@ -58,13 +59,14 @@ def parse_formats(text: str) -> tuple[str, ...]:
     return names
 
 
-def plan_files(output: Path, formats: str | None, stem: str) -> tuple[OutputFile, ...]:
+def plan_files(output: Path, formats: str | None, stem: str, has_graphs: bool = True) -> tuple[OutputFile, ...]:
     """What to write for `--output` and `--format`: one file where the name has a known suffix, else files in a folder.
 
     Args:
         output: a file such as `dallas.svg`, or a folder.
         formats: comma-separated, None for svg, json and graph in a folder (dot in place of svg without Graphviz).
         stem: name of the files in a folder, without suffix.
+        has_graphs: whether pictures are of graphs, which Graphviz draws.
 
     Raises:
         InputError: the two contradict each other, or a format is unknown.
@@ -76,9 +78,9 @@ def plan_files(output: Path, formats: str | None, stem: str) -> tuple[OutputFile
             f"--output {output} is one {named} file, --format asks for {formats}; name a folder, or drop one"
         )
     if named:
-        return _drawable((OutputFile(named, output),))
+        return _drawable((OutputFile(named, output),), has_graphs)
     if formats:
-        return _drawable(_in_folder(output, parse_formats(formats), stem))
+        return _drawable(_in_folder(output, parse_formats(formats), stem), has_graphs)
     names = DEFAULT_FORMATS if shutil.which("dot") else tuple("dot" if n == "svg" else n for n in DEFAULT_FORMATS)
     return _in_folder(output, names, stem)
 
@@ -87,9 +89,9 @@ def _in_folder(folder: Path, names: Iterable[str], stem: str) -> tuple[OutputFil
     return tuple(OutputFile(name, folder / f"{stem}{FORMATS[name]}") for name in names)
 
 
-def _drawable(files: tuple[OutputFile, ...]) -> tuple[OutputFile, ...]:
+def _drawable(files: tuple[OutputFile, ...], has_graphs: bool) -> tuple[OutputFile, ...]:
     drawn = [file.format for file in files if file.format in DRAWN_BY_DOT]
-    if drawn and not shutil.which("dot"):
+    if drawn and has_graphs and not shutil.which("dot"):
         raise MissingDependencyError(f"{drawn[0]} needs Graphviz's program dot: install graphviz, or use --format dot")
     return files
 

@@ -10,7 +10,7 @@ from circuits.cli.output import OutputFile
 if TYPE_CHECKING:
     from circuits import Circuit, GroupedCircuit
 
-__all__ = ["write_all", "write_site"]
+__all__ = ["announce", "write_all", "write_site"]
 
 
 def write_all(circuit: "Circuit | GroupedCircuit", files: Iterable[OutputFile]) -> tuple[str, ...]:
@@ -22,10 +22,14 @@ def write_all(circuit: "Circuit | GroupedCircuit", files: Iterable[OutputFile]) 
     """
     written: list[str] = []
     for file in files:
-        for path in _write(circuit, file):
-            say(f"wrote {path} ({_size(path)})")
-            written.append(str(path))
+        written += [announce(path) for path in _write(circuit, file)]
     return tuple(written)
+
+
+def announce(path: Path) -> str:
+    """Name a written file and its size on stderr; returns its path as text."""
+    say(f"wrote {path} ({_size(path)})")
+    return str(path)
 
 
 def write_site(circuit: "Circuit", folder: Path, features: Path | None) -> tuple[str, ...]:
@@ -59,6 +63,10 @@ def _write(circuit: "Circuit | GroupedCircuit", file: OutputFile) -> tuple[Path,
         viz.graphml(circuit, file.path)
     elif file.format == "csv":
         return viz.tables(circuit, file.path)
+    elif file.format == "tikz":
+        from viz.figures import graph_figure, tikz
+
+        write_files({file.path: tikz(graph_figure(circuit)).encode()})
     else:
         write_files({file.path: viz.graphviz(circuit).pipe(file.format)})
     return (file.path,)

@@ -194,13 +194,17 @@ def _settings(circuit: Circuit) -> Facts:
         f"{graph.adjacency.nnz}",
         "replacement score": f"{circuit.replacement_score:.4f} (circuit {circuit.circuit_replacement_score:.4f})",
         "completeness score": f"{circuit.completeness_score:.4f} (circuit {circuit.circuit_completeness_score:.4f})",
-        "books": f"residual {graph.books.residual:.1e}, rounding of the host {graph.rounding_share:.1e}",
+        "books": f"residual {_known(graph.books.residual)}, rounding of the host {_known(graph.rounding_share)}",
         "fraction of variance unexplained, by layer": ", ".join(fvu) or "not measured",
         "trace": _listed(metadata.settings),
         "versions": _listed(metadata.versions),
     }
     hashes = {f"sha256 of {name}": value for name, value in sorted(metadata.hashes.items())}
     return {**facts, **hashes, "made by": " ".join(maker())}
+
+
+def _known(value: float) -> str:
+    return f"{value:.1e}" if np.isfinite(value) else "not known"
 
 
 def _with_revision(name: str, revision: str | None) -> str:
