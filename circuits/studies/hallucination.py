@@ -12,13 +12,11 @@ Whatever is chosen is chosen on one split of the prompts, and scored on the othe
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
-from circuits.attribution import attribute
-from circuits.pruning import Circuit, prune
 from circuits.studies.entity_table import EntityTable
 from circuits.studies.folder import StudyFolder
+from circuits.studies.hallucination_examples import CONFIDENT, Example, ShownTest, find_examples, show_tests
 from circuits.studies.hallucination_inputs import input_parts
 from circuits.studies.hallucination_prediction import Prediction, predict_wrong
 from circuits.studies.hallucination_reading import OUTCOMES, Reading, read_prompts, token_sets
@@ -26,30 +24,16 @@ from circuits.studies.hallucination_separation import Separation, separate
 from circuits.studies.hallucination_steering import Steered, run_steering
 from circuits.studies.hallucination_supernodes import Member, activation_at, unknown_supernode
 from replacement_model import ReplacementModel
+from replacement_model.interventions import write_specification
+from replacement_model.interventions.specification import Case, Specification
 
-__all__ = ["Example", "HallucinationResult", "TranscoderResult", "run"]
+__all__ = ["HallucinationResult", "TranscoderResult", "run"]
 
-CONFIDENT = 0.5
 N_STEERED, N_PARTS = 120, 60
 N_QUICK = 8
 """Prompts of each split and subset of a quick run."""
 
 Progress = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """A prompt with its graph: one for each outcome that happened with confidence."""
-
-    outcome: str
-    prompt: str
-    answer: str
-    probability: float
-    graph: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {name: getattr(self, name) for name in self.__slots__}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +48,7 @@ class TranscoderResult:
         inputs: `hallucination_inputs.input_parts`.
         strongest: activations of its strongest feature on the split `score`, by outcome.
         separation, steering, prediction: as their modules say.
-        examples: prompts with graphs.
+        examples: prompts with graphs; shown: what the tests do to them, also in the specifications of interventions.
     """
 
     name: str
@@ -78,11 +62,12 @@ class TranscoderResult:
     steering: tuple[Steered, ...]
     prediction: tuple[Prediction, ...]
     examples: tuple[Example, ...]
+    shown: tuple[ShownTest, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         plain = {name: getattr(self, name) for name in self.__slots__}
-        for name in ("supernode", "separation", "steering", "prediction", "examples"):
+        for name in ("supernode", "separation", "steering", "prediction", "examples", "shown"):
             plain[name] = [one.to_dict() for one in plain[name]]
         return plain
 
@@ -99,7 +84,7 @@ class HallucinationResult:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         plain = {name: getattr(self, name) for name in self.__slots__}
-        return plain | {"transcoders": [one.to_dict() for one in self.transcoders]}
+        return {"schema_version": 1} | plain | {"transcoders": [one.to_dict() for one in self.transcoders]}
 
 
 def run(
@@ -110,7 +95,7 @@ def run(
     quick: bool = False,
     progress: Progress | None = None,
 ) -> HallucinationResult:
-    """Run the study, or go on with one that was interrupted.
+    """Run the study, or go on with one that was interrupted; writes the specifications of interventions too.
 
     Args:
         folder: where results and graphs go.
@@ -123,9 +108,14 @@ def run(
         InputError: a token or an entity of the table does not fit the model, or the model never declines or never errs.
     """
     used = table.sample(N_QUICK) if quick else table
-    found = tuple(_one(folder, name, model, used, quick, progress) for name, model in models.items())
+    found = []
+    for number, (name, model) in enumerate(models.items()):
+        one, cases = _one(folder, name, model, used, quick, progress)
+        place = "interventions.json" if number == 0 else f"interventions-{name}.json"
+        write_specification(folder.path / place, Specification.of(model, cases))
+        found.append(one)
     groups = {one.group for one in used.prompts}
-    return HallucinationResult(quick, len(used.prompts), len(groups), found)
+    return HallucinationResult(quick, len(used.prompts), len(groups), tuple(found))
 
 
 def _one(
@@ -135,7 +125,7 @@ def _one(
     table: EntityTable,
     quick: bool,
     progress: Progress | None,
-) -> TranscoderResult:
+) -> tuple[TranscoderResult, list[Case]]:
     readings = read_prompts(model, table, folder.piece, f"reading-{name}", progress)
     scored = [one for one in readings if one.row.split == "score"]
     members = unknown_supernode([one for one in readings if one.row.split == "choose"])
@@ -144,7 +134,9 @@ def _one(
     steering = run_steering(model, sets, readings, members, n_steered, folder.piece, f"steering-{name}", progress)
     inputs = folder.piece(f"inputs-{name}", lambda: input_parts(model, scored, members, n_parts))
     labels = [model.labels.get(one.layer, one.feature_idx) for one in members]
-    return TranscoderResult(
+    examples = find_examples(folder, name, model, scored, members)
+    shown = show_tests(model, [reading for _, reading in examples], steering, members)
+    result = TranscoderResult(
         name=name,
         counts=_counts(readings),
         confident=_confident(readings),
@@ -158,8 +150,10 @@ def _one(
         separation=separate(readings),
         steering=steering,
         prediction=predict_wrong(readings, members),
-        examples=_examples(folder, name, model, scored),
+        examples=tuple(example for example, _ in examples),
+        shown=tuple(one for one, _ in shown),
     )
+    return result, [case for _, case in shown]
 
 
 def _counts(readings: Sequence[Reading]) -> tuple[dict[str, Any], ...]:
@@ -173,24 +167,3 @@ def _counts(readings: Sequence[Reading]) -> tuple[dict[str, Any], ...]:
 def _confident(readings: Sequence[Reading]) -> dict[str, int]:
     sure = (one.row.split for one in readings if one.outcome == OUTCOMES[3] and one.probability > CONFIDENT)
     return {"choose": 0, "score": 0} | Counter(sure)
-
-
-def _examples(
-    folder: StudyFolder, name: str, model: ReplacementModel, readings: Sequence[Reading]
-) -> tuple[Example, ...]:
-    """The first confident prompt of each outcome, and its pruned graph."""
-    found = []
-    for outcome in (OUTCOMES[0], OUTCOMES[2], OUTCOMES[3]):
-        sure = [one for one in readings if one.outcome == outcome and one.probability > CONFIDENT]
-        if not sure:
-            continue
-        one = sure[0]
-        file = f"{name}-{outcome.replace(', ', '-')}"
-        path = folder.graph(file, partial(_circuit, model, one.row.prompt))
-        place = path.relative_to(folder.path).as_posix()
-        found.append(Example(outcome, one.row.prompt, one.answer, one.probability, place))
-    return tuple(found)
-
-
-def _circuit(model: ReplacementModel, prompt: str) -> Circuit:
-    return prune(attribute(model, prompt))
