@@ -59,8 +59,7 @@ export class Pane {
   shortLabel(node: number): string {
     const { kind, probability } = this.graph.nodes[node];
     if (kind === "error" || kind === "token") return ""; // tokens are named below
-    if (kind === "logit") return `${this.label(node)} ${percent(probability)}`;
-    return this.label(node).replace(/^no match; /, ""); // what a label without a concept begins with
+    return kind === "logit" ? `${this.label(node)} ${percent(probability)}` : this.label(node);
   }
 
   token(node: number): string {

@@ -12,11 +12,9 @@ export function Section({ title, children }: { title: string; children: Componen
   );
 }
 
-type Row = readonly [string, ComponentChildren];
-
-export function Facts({ rows, wide = false }: { rows: readonly Row[]; wide?: boolean }) {
+export function Facts({ rows }: { rows: readonly (readonly [string, ComponentChildren])[] }) {
   return (
-    <dl class={wide ? "facts wide" : "facts"}>
+    <dl class="facts">
       {rows.map(([name, value]) => (
         <div key={name}>
           <dt>{name}</dt>
