@@ -6,6 +6,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,11 @@ DESCRIPTION = (
 
 
 def graph_json(
-    graph: Graph | Circuit | GroupedCircuit, *, slug: str | None = None, scan: str | None = None
+    graph: Graph | Circuit | GroupedCircuit,
+    *,
+    slug: str | None = None,
+    scan: str | None = None,
+    pinned: Sequence[str] = (),
 ) -> dict[str, Any]:
     """A circuit as one JSON object in the front-ends' format (formats: `docs/formats.md`, "Graph JSON").
 
@@ -50,6 +55,7 @@ def graph_json(
             `qParams`, their nodes pinned, as the front-ends want them.
         slug: name of this graph; made from the prompt when None.
         scan: name of the model and feature set; made from the transcoder's name when None.
+        pinned: ids of further nodes to pin; those that the circuit does not keep are left out.
 
     Returns:
         An object that `validate_graph_json` finds no error in.
@@ -63,13 +69,15 @@ def graph_json(
     circuit, grouping = as_circuit(graph), grouping_of(graph)
     names = node_names(circuit.graph)
     groups = named_groups(grouping, circuit.graph)
-    pinned = [name for _, *members in groups for name in members]
+    kept = {names[node] for node in np.flatnonzero(circuit.node_mask)}
+    members = (name for _, *its in groups for name in its)
+    pins = list(dict.fromkeys([*(name for name in pinned if name in kept), *members]))
     links = circuit.edges.tocoo()
     targets = circuit.graph.layout.row_nodes()[links.row]
     ends = zip(links.col.tolist(), targets.tolist(), links.data.tolist(), strict=True)
     value = {
         "metadata": _metadata(circuit, slug or _slug(circuit), scan or _clean(circuit.graph.metadata.transcoder_name)),
-        "qParams": {"pinnedIds": pinned, "supernodes": groups, "linkType": "both", "clickedId": "", "sg_pos": ""},
+        "qParams": {"pinnedIds": pins, "supernodes": groups, "linkType": "both", "clickedId": "", "sg_pos": ""},
         "nodes": [_node(circuit, int(node), names[node]) for node in np.flatnonzero(circuit.node_mask)],
         "links": [
             {"source": names[source], "target": names[target], "weight": weight} for source, target, weight in ends
@@ -90,6 +98,7 @@ def write_graph_json(
     *,
     slug: str | None = None,
     scan: str | None = None,
+    pinned: Sequence[str] = (),
     features: EvidenceFolder | None = None,
 ) -> tuple[Path, ...]:
     """Write what the front-ends read: one file to upload, or a folder to serve.
@@ -97,7 +106,7 @@ def write_graph_json(
     Args:
         graph: a circuit; of a graph, everything that has an influence.
         path: a file that ends in `.json`, or a folder to serve: see `viz.exchange.folder`.
-        slug, scan: as for `graph_json`.
+        slug, scan, pinned: as for `graph_json`.
         features: evidence to put into the folder's feature files; they show this prompt in any case.
 
     Returns:
@@ -108,7 +117,7 @@ def write_graph_json(
             evidence is of another transcoder.
     """
     place = Path(path)
-    value = graph_json(graph, slug=slug, scan=scan)
+    value = graph_json(graph, slug=slug, scan=scan, pinned=pinned)
     if place.suffix == ".json":
         if features is not None:
             raise InputError(f"evidence goes into the files beside a graph; name a folder, not {place}")

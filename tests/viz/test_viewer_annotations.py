@@ -5,15 +5,18 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import viz
 from circuits import load_grouping, save_graph
 from circuits.node_names import node_names
 from replacement_model.errors import GraphFileError, InputError
 from viz.viewer.annotations import (
     Annotations,
+    annotated,
     annotations_path,
     exchange,
     load_annotations,
@@ -103,6 +106,21 @@ def test_labels_replace_those_of_the_graph(texas_graph):
     assert (graph.feature_labels[0].text, graph.feature_labels[0].f1) == ("mine", None)
     assert graph.feature_labels[0].top_logits == texas_graph.feature_labels[0].top_logits
     assert graph.feature_labels[1:] == texas_graph.feature_labels[1:]
+
+
+def test_exports_get_labels_supernodes_and_pins(texas):
+    names, nodes = node_names(texas.graph), np.flatnonzero(texas.node_mask[: texas.graph.layout.n_features])
+    dropped = names[int(np.flatnonzero(~texas.node_mask)[0])]
+    first, second, third = (names[int(node)] for node in nodes[:3])
+    layer, _, idx = texas.graph.features[nodes[0]].tolist()
+    given = Annotations(
+        (("both", first, second, dropped),), (third, dropped, "9_9_9"), labels={f"{layer}/{idx}": "mine"}
+    )
+    value = viz.graph_json(annotated(texas, given), pinned=given.pinned)
+    assert value["qParams"]["supernodes"] == [["both", first, second]]
+    assert value["qParams"]["pinnedIds"] == [third, first, second]
+    assert next(node["clerp"] for node in value["nodes"] if node["node_id"] == first) == "mine"
+    assert annotated(texas, Annotations()) == texas
 
 
 @pytest.mark.parametrize(

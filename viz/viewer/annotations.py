@@ -24,7 +24,9 @@ from filelock import FileLock
 
 from circuits.graph import Graph
 from circuits.node_names import node_names
+from circuits.pruning import Circuit
 from circuits.supernodes.file import parse_groups
+from circuits.supernodes.grouped import GroupedCircuit, group
 from circuits.supernodes.grouping import Grouping
 from replacement_model.errors import GraphFileError, InputError
 from replacement_model.formats.files import atomic_path
@@ -33,6 +35,7 @@ from viz.exchange.encoding import encoded
 
 __all__ = [
     "Annotations",
+    "annotated",
     "annotations_path",
     "exchange",
     "load_annotations",
@@ -101,6 +104,13 @@ class Annotations:
             for (layer, _, idx), label in zip(graph.features.tolist(), graph.feature_labels, strict=True)
         ]
         return replace(graph, feature_labels=tuple(found))
+
+
+def annotated(circuit: Circuit, annotations: Annotations) -> Circuit | GroupedCircuit:
+    """A circuit with these labels and supernodes, as exports take it; nodes that it does not keep are left out."""
+    labelled = replace(circuit, graph=annotations.labelled(circuit.graph))
+    grouped = group(labelled, annotations.grouping(circuit.graph))
+    return grouped if grouped.n_groups else labelled
 
 
 def annotations_path(graph: str | Path) -> Path:

@@ -175,6 +175,20 @@ def test_blocks_are_dragged_and_stay(open_page, wait_until, address):
     assert annotations(page)["positions"] == {}
 
 
+def test_sliders_are_where_they_were_and_no_step_of_undo(open_page, wait_until, address):
+    page = open_page(address)
+    pin(page, features(page, 1))
+    page.get_by_label("Nodes", exact=True).fill("600")
+    wait_until(page, f"{STATE}.node_threshold === 0.6")
+    page.get_by_role("button", name="Undo").click()
+    assert (annotations(page)["pinned"], annotations(page)["node_threshold"]) == ([], 0.6)
+    saved(page)
+    reloaded(page, wait_until)
+    assert page.evaluate("orrery.panes.value[0].nodeThreshold.value") == 0.6
+    page.get_by_role("button", name="Reset").click()
+    wait_until(page, f"{STATE}.node_threshold === null")
+
+
 def test_a_dissolved_supernode_leaves_its_nodes_pinned(open_page, address):
     page = open_page(address)
     ids = features(page, 3)

@@ -27,13 +27,14 @@ type Change =
   | { readonly type: "rename"; readonly supernode: number; readonly name: string }
   | { readonly type: "dissolve"; readonly supernode: number }
   | { readonly type: "leave"; readonly id: string }
-  | { readonly type: "label"; readonly feature: string; readonly text: string | null }
-  | { readonly type: "thresholds"; readonly node: number | null; readonly edge: number | null };
+  | { readonly type: "label"; readonly feature: string; readonly text: string | null };
 
 export type Action =
   | Change
   | { readonly type: "undo" }
   | { readonly type: "redo" }
+  // Where the sliders stand; null for where the graph came with. They are no step of undo.
+  | { readonly type: "thresholds"; readonly node: number | null; readonly edge: number | null }
   // What somebody else saved, on top of `base`, which both had.
   | { readonly type: "merge"; readonly base: Annotations; readonly theirs: Annotations };
 
@@ -51,12 +52,22 @@ export function reduce(history: History, action: Action): History {
   }
   if (action.type === "merge") {
     // Earlier snapshots get it too, so that undo takes back what was done here and nothing else.
-    const merged = (mine: Annotations) => merge(action.base, mine, action.theirs);
-    return { past: past.map(merged), present: merged(present), future: future.map(merged) };
+    return everywhere(history, (mine) => merge(action.base, mine, action.theirs));
+  }
+  if (action.type === "thresholds") {
+    const { node, edge } = action;
+    if (present.node_threshold === node && present.edge_threshold === edge) return history;
+    return everywhere(history, (one) => ({ ...one, node_threshold: node, edge_threshold: edge }));
   }
   const next = changed(present, action);
   return next === present ? history : { past: [...past, present], present: next, future: [] };
 }
+
+const everywhere = ({ past, present, future }: History, change: (one: Annotations) => Annotations): History => ({
+  past: past.map(change),
+  present: change(present),
+  future: future.map(change),
+});
 
 function changed(present: Annotations, action: Change): Annotations {
   const { supernodes, pinned, positions, labels } = present;
@@ -87,8 +98,6 @@ function changed(present: Annotations, action: Change): Annotations {
       if (old === (action.text ?? undefined)) return present;
       return { ...present, labels: action.text === null ? others : { ...others, [action.feature]: action.text } };
     }
-    case "thresholds":
-      return { ...present, node_threshold: action.node, edge_threshold: action.edge };
   }
 }
 

@@ -16,6 +16,7 @@ export class Keeper {
   private base: Annotations;
   private readonly place: Place;
   private timer = 0;
+  private sliderTimer = 0;
   private saving: Promise<void> | null = null;
   private readonly stops: (() => void)[] = [];
 
@@ -32,12 +33,14 @@ export class Keeper {
       pane.edgeThreshold.value = this.base.edge_threshold ?? facts.thresholds.edge;
     }
     this.stops.push(effect(() => this.follow(pane.annotations.value)));
+    this.stops.push(effect(() => this.followSliders(pane.nodeThreshold.value, pane.edgeThreshold.value)));
     this.listen(window, "focus", () => this.refresh());
     this.listen(window, "storage", (event) => (event as StorageEvent).key === keyOf(facts) && this.refresh());
     this.listen(window, "pagehide", () => this.save(true));
   }
 
   stop(): void {
+    window.clearTimeout(this.sliderTimer);
     this.save(true);
     for (const stop of this.stops) stop();
   }
@@ -88,6 +91,16 @@ export class Keeper {
     if (this.status.peek().kind !== "saving") this.status.value = { kind: "waiting" };
     window.clearTimeout(this.timer);
     this.timer = window.setTimeout(() => this.save(), PAUSE);
+  }
+
+  // Once the sliders rest.
+  private followSliders(node: number, edge: number): void {
+    window.clearTimeout(this.sliderTimer);
+    this.sliderTimer = window.setTimeout(() => {
+      const { thresholds } = this.pane.graph.facts;
+      const own = (value: number, given: number) => (value === given ? null : value);
+      this.pane.dispatch({ type: "thresholds", node: own(node, thresholds.node), edge: own(edge, thresholds.edge) });
+    }, PAUSE);
   }
 
   private isChanged(): boolean {
