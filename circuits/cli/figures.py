@@ -55,6 +55,7 @@ class FigureSettings:
     nodes: tuple[str, ...] = ()
     supernodes: Path | None = None
     title: str | None = None
+    annotations: Path | None = None
 
 
 WidthOption = Annotated[
@@ -150,7 +151,7 @@ def draw_figures(
     """
     from viz.viewer.annotations import annotations_path, load_annotations
 
-    notes = load_annotations(annotations_path(graph))
+    notes = load_annotations(settings.annotations or annotations_path(graph))
     contents: dict[Path, bytes] = {}
     for kind, files in plans.items():
         if kind in PLOTS:

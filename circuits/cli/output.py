@@ -21,6 +21,7 @@ FORMATS = {
     "dot": ".dot",
     "graphml": ".graphml",
     "csv": ".csv",
+    "html": ".html",
 }
 DRAWN_BY_DOT = frozenset({"svg", "pdf", "png"})
 DEFAULT_FORMATS = ("svg", "json", "graph")

@@ -1,6 +1,7 @@
 """Writing a circuit in the formats that the command line names."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,11 +10,30 @@ from circuits.cli.output import OutputFile
 
 if TYPE_CHECKING:
     from circuits import Circuit, GroupedCircuit
+    from viz import Annotations
 
-__all__ = ["announce", "write_all", "write_site"]
+__all__ = ["Additions", "announce", "write_all", "write_site"]
 
 
-def write_all(circuit: "Circuit | GroupedCircuit", files: Iterable[OutputFile]) -> tuple[str, ...]:
+@dataclass(frozen=True, slots=True)
+class Additions:
+    """What goes into files beside the circuit.
+
+    Attributes:
+        annotations: the page has all of them, graph JSON their supernodes and pins, every format their labels.
+        features: evidence, for the page.
+    """
+
+    annotations: "Annotations | None" = None
+    features: Path | None = None
+
+
+NOTHING = Additions()
+
+
+def write_all(
+    circuit: "Circuit | GroupedCircuit", files: Iterable[OutputFile], added: Additions = NOTHING
+) -> tuple[str, ...]:
     """Write every file, name each on stderr, and return their paths.
 
     Raises:
@@ -22,7 +42,7 @@ def write_all(circuit: "Circuit | GroupedCircuit", files: Iterable[OutputFile]) 
     """
     written: list[str] = []
     for file in files:
-        written += [announce(path) for path in _write(circuit, file)]
+        written += [announce(path) for path in _write(circuit, file, added)]
     return tuple(written)
 
 
@@ -49,7 +69,7 @@ def write_site(circuit: "Circuit", folder: Path, features: Path | None) -> tuple
     return tuple(map(str, paths))
 
 
-def _write(circuit: "Circuit | GroupedCircuit", file: OutputFile) -> tuple[Path, ...]:
+def _write(circuit: "Circuit | GroupedCircuit", file: OutputFile, added: Additions) -> tuple[Path, ...]:
     import viz
     from circuits import save_circuit
     from viz.files import write_files
@@ -57,8 +77,13 @@ def _write(circuit: "Circuit | GroupedCircuit", file: OutputFile) -> tuple[Path,
 
     if file.format == "graph":
         save_circuit(as_circuit(circuit), file.path)
-    elif file.format == "json":
-        return viz.write_graph_json(circuit, file.path)
+        return (file.path,)
+    if file.format == "html":
+        write_files({file.path: _page(circuit, file.path.stem, added).encode()})
+        return (file.path,)
+    circuit = _labelled(circuit, added)
+    if file.format == "json":
+        return _write_json(circuit, file.path, added)
     elif file.format == "graphml":
         viz.graphml(circuit, file.path)
     elif file.format == "csv":
@@ -70,6 +95,40 @@ def _write(circuit: "Circuit | GroupedCircuit", file: OutputFile) -> tuple[Path,
     else:
         write_files({file.path: viz.graphviz(circuit).pipe(file.format)})
     return (file.path,)
+
+
+def _page(circuit: "Circuit | GroupedCircuit", slug: str, added: Additions) -> str:
+    import viz
+    from circuits import Circuit
+    from viz.viewer.evidence import FeatureTexts
+
+    # A grouped circuit's supernodes are its annotations.
+    notes = [added.annotations] if isinstance(circuit, Circuit) else []
+    texts = None if added.features is None else FeatureTexts(added.features)
+    return viz.page(circuit, slugs=[slug], annotations=notes, features=texts)
+
+
+def _labelled(circuit: "Circuit | GroupedCircuit", added: Additions) -> "Circuit | GroupedCircuit":
+    from circuits import Circuit
+
+    if added.annotations is None:
+        return circuit
+    if isinstance(circuit, Circuit):
+        return replace(circuit, graph=added.annotations.labelled(circuit.graph))
+    inner = circuit.circuit
+    return replace(circuit, circuit=replace(inner, graph=added.annotations.labelled(inner.graph)))
+
+
+def _write_json(circuit: "Circuit | GroupedCircuit", path: Path, added: Additions) -> tuple[Path, ...]:
+    import viz
+    from circuits import Circuit
+    from viz.viewer.annotations import annotated
+
+    notes = added.annotations
+    if notes is None:
+        return viz.write_graph_json(circuit, path)
+    shown = annotated(circuit, notes) if isinstance(circuit, Circuit) else circuit
+    return viz.write_graph_json(shown, path, pinned=notes.pinned)
 
 
 def _size(path: Path) -> str:

@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 
 from circuits import load_circuit
+from replacement_model.evidence.folder import write_index, write_layer
+from replacement_model.evidence.record import FeatureEvidence
+from viz import Annotations, save_annotations
 
 needs_dot = pytest.mark.skipif(shutil.which("dot") is None, reason="runs where Graphviz's dot is installed")
 SUFFIXES = {
@@ -16,6 +19,7 @@ SUFFIXES = {
     "svg": [".svg"],
     "pdf": [".pdf"],
     "png": [".png"],
+    "html": [".html"],
 }
 
 
@@ -100,5 +104,59 @@ def test_a_folder_to_serve(orrery, refuse, graph_file: Path, tmp_path: Path) -> 
     assert all(Path(path).is_file() for path in written)
     assert {path.name for path in site.iterdir()} == {"graph-metadata.json", "graph_data", "features", "data"}
     assert orrery("validate", site).code == 0
-    refuse("export", graph_file, "--to", "dot", "--features", tmp_path, says="--features are for the files of --site")
+    refuse("export", graph_file, "--to", "dot", "--features", tmp_path, says="--features are for html and")
     refuse("export", graph_file, "--site", site, "--features", tmp_path, says="has no index.json.gz")
+
+
+@pytest.fixture
+def annotated(graph_file: Path) -> Path:
+    """Pins, a supernode and a label beside the graph."""
+    notes = Annotations((("pair", "0_7_1", "0_9_1"),), ("1_4_1",), labels={"1/4": "by hand <b>"})
+    save_annotations(notes, graph_file)
+    return graph_file
+
+
+def exported(orrery, place: Path, *arguments: str | Path) -> str:
+    outcome = orrery("export", *arguments, "-o", place, "--node-threshold", "1", "--edge-threshold", "1")
+    assert outcome.code == 0, outcome.stderr
+    return place.read_text()
+
+
+def test_exports_have_the_annotations_beside_the_graph(orrery, annotated: Path, tmp_path: Path) -> None:
+    data = json.loads(exported(orrery, tmp_path / "a.json", annotated))
+    assert data["qParams"]["supernodes"] == [["pair", "0_7_1", "0_9_1"]]
+    assert data["qParams"]["pinnedIds"] == ["1_4_1", "0_7_1", "0_9_1"]
+    assert [node["clerp"] for node in data["nodes"] if node["node_id"] == "1_4_1"] == ["by hand <b>"]
+    assert "by hand" in exported(orrery, tmp_path / "a.graphml", annotated)
+    page = exported(orrery, tmp_path / "a.html", annotated)
+    assert page.count('["pair","0_7_1","0_9_1"]') == 1
+    assert "by hand \\u003cb\\u003e" in page
+
+
+def test_other_annotations_and_supernodes_can_be_named(orrery, refuse, annotated: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.annotations.json"
+    save_annotations(Annotations((("all", "0_7_1", "0_9_1", "1_4_1"),)), other)
+    data = json.loads(exported(orrery, tmp_path / "a.json", annotated, "--annotations", other))
+    assert (data["qParams"]["supernodes"][0][0], len(data["qParams"]["pinnedIds"])) == ("all", 3)
+    data = json.loads(exported(orrery, tmp_path / "b.json", annotated, "--supernodes", other))
+    assert (data["qParams"]["supernodes"][0][0], data["qParams"]["pinnedIds"][0]) == ("all", "1_4_1")
+    assert "all" in exported(orrery, tmp_path / "b.graphml", annotated, "--supernodes", other)
+    assert '["all","0_7_1"' in exported(orrery, tmp_path / "b.html", annotated, "--supernodes", other)
+    refuse("export", annotated, "--to", "json", "--annotations", tmp_path / "x", says="expected annotations at")
+
+
+def test_evidence_goes_into_the_page(orrery, refuse, graph_file: Path, tmp_path: Path) -> None:
+    records = [None, None, None, None, FeatureEvidence(1, 4, frequency=0.25)]
+    write_index(tmp_path / "e", {1: write_layer(tmp_path / "e" / "layer_1.bin", records)})
+    assert '"activation_frequency":0.25' in exported(
+        orrery, tmp_path / "a.html", graph_file, "--features", tmp_path / "e"
+    )
+    refuse(
+        "export", graph_file, "--to", "json", "--features", tmp_path / "e", says="are for html and the files of --site"
+    )
+
+
+def test_supernodes_by_hand_are_read_from_annotations(orrery, annotated: Path) -> None:
+    outcome = orrery("group", annotated, "--supernodes", annotated.with_name("graph.annotations.json"), "--json")
+    assert outcome.code == 0, outcome.stderr
+    assert '"pair"' in outcome.stdout
