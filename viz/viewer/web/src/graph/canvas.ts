@@ -27,6 +27,15 @@ interface Sheet {
   isAsked: boolean;
 }
 
+// Without the call that a subscription begins with.
+function onChange(act: () => void): () => void {
+  let isFirst = true;
+  return () => {
+    if (!isFirst) act();
+    isFirst = false;
+  };
+}
+
 export class GraphCanvas {
   readonly transform = signal<ZoomTransform>(zoomIdentity);
   private readonly sheets: Record<Layer, Sheet>;
@@ -128,10 +137,7 @@ export class GraphCanvas {
       effect(() => this.painter.labels(this.pane.shortLabels.value)),
       effect(() => this.setScene()),
       effect(() => this.setFocus()),
-      effect(() => {
-        theme.value;
-        recolour();
-      }),
+      theme.subscribe(onChange(recolour)),
     );
   }
 
