@@ -55,6 +55,11 @@ export class Pane {
     return tokenText(facts.token ?? facts.id);
   }
 
+  // The label without what all labels of features without a concept begin with.
+  name(node: number): string {
+    return this.label(node).replace(/^no match; /, "");
+  }
+
   // The text beside a node of the drawn graph.
   shortLabel(node: number): string {
     const { kind, probability } = this.graph.nodes[node];

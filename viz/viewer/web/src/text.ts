@@ -14,6 +14,13 @@ export function number(value: number | null | undefined, digits = 3): string {
   return value.toPrecision(digits).replace("-", "−");
 }
 
+// For columns: the same number of digits for all.
+export function signed(value: number): string {
+  const size = Math.abs(value);
+  const text = size !== 0 && (size >= 1e5 || size < 1e-3) ? value.toExponential(1) : value.toPrecision(2);
+  return `${value > 0 ? "+" : ""}${text}`.replaceAll("-", "−");
+}
+
 export function percent(value: number | null | undefined): string {
   if (value === null || value === undefined || !Number.isFinite(value)) return "–";
   const share = 100 * value;

@@ -4,7 +4,7 @@ import { KindIcon } from "../graph/legend";
 import { strongest } from "../order";
 import type { NodeKind } from "../payload";
 import type { Pane } from "../state";
-import { number, percent, plural } from "../text";
+import { number, percent, plural, signed } from "../text";
 import { EvidenceView } from "./evidence";
 import { NodeActions } from "./labels";
 import { Facts, NodeButton, Section } from "./parts";
@@ -115,7 +115,7 @@ function WeightBar({ weight, most }: { weight: number; most: number }) {
       <span class="track" aria-hidden="true">
         <span class={weight < 0 ? "fill negative" : "fill positive"} style={{ width }} />
       </span>
-      <span class="value">{`${weight > 0 ? "+" : ""}${number(weight, 2)}`}</span>
+      <span class="value">{signed(weight)}</span>
     </span>
   );
 }

@@ -43,7 +43,9 @@ export function NodeButton({ pane, node, children }: { pane: Pane; node: number;
       }}
     >
       <KindIcon kind={kind} />
-      <span class="name">{pane.label(node)}</span>
+      <span class="name" title={pane.label(node)}>
+        {pane.name(node)}
+      </span>
       <span class="place">{place}</span>
       {children}
     </button>
