@@ -8,6 +8,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from circuits.cli.check import check
 from circuits.cli.console import quiet_libraries, say_error
 from circuits.cli.convert import convert
 from circuits.cli.export import export
@@ -60,7 +61,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (trace, prune, export, view, group, intervene, replay, info, convert, validate):
+for command in (trace, prune, export, view, group, intervene, check, replay, info, convert, validate):
     app.command(name=command.__name__)(command)
 app.add_typer(features, name="features")
 app.add_typer(pocket, name="pocket")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from circuits.cli.console import say, stdout
-from circuits.cli.inputs import EDGE_THRESHOLD, open_circuit
+from circuits.cli.inputs import EDGE_THRESHOLD, POCKET, open_circuit
 from circuits.cli.options import (
     DebugOption,
     GraphArgument,
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["group"]
 
-POCKET = {"pocket-clt": "clt", "pocket-plt": "plt"}
 N_POCKET_TEXTS, MAX_TEXTS = 200, 2000
 
 

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from circuits import Circuit
 
-__all__ = ["EDGE_THRESHOLD", "NODE_THRESHOLD", "open_circuit"]
+__all__ = ["EDGE_THRESHOLD", "NODE_THRESHOLD", "POCKET", "open_circuit"]
 
 NODE_THRESHOLD, EDGE_THRESHOLD = 0.8, 0.98
+POCKET = {"pocket-clt": "clt", "pocket-plt": "plt"}
+"""What `--transcoder` calls the pocket model's transcoders, by their names in graphs."""
 
 
 def open_circuit(path: Path, node_threshold: float | None, edge_threshold: float | None) -> "Circuit":

@@ -17,7 +17,7 @@ from viz.viewer.page import page as page_of
 
 pytestmark = pytest.mark.browser
 
-ATTEMPTS = 3
+ATTEMPTS = 5
 FIRST_PAINT = 2_000  # milliseconds
 FRAME_GAP = 33
 SLIDER = 100

@@ -64,7 +64,8 @@ export class Pane {
   shortLabel(node: number): string {
     const { kind, probability } = this.graph.nodes[node];
     if (kind === "error" || kind === "token") return ""; // tokens are named below
-    return kind === "logit" ? `${this.label(node)} ${percent(probability)}` : this.label(node);
+    if (kind === "logit") return `${this.label(node)} ${percent(probability)}`;
+    return this.label(node).replace(/^no match; /, ""); // what a label without a concept begins with
   }
 
   token(node: number): string {

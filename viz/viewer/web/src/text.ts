@@ -11,7 +11,7 @@ export function number(value: number | null | undefined, digits = 3): string {
   if (value === 0) return "0";
   const size = Math.abs(value);
   if (size >= 1e5 || size < 1e-3) return value.toExponential(1).replace("-", "−");
-  return value.toPrecision(digits).replace("-", "−");
+  return String(Number(value.toPrecision(digits))).replace("-", "−");
 }
 
 // For columns: the same number of digits for all.

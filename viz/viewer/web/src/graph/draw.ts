@@ -189,6 +189,7 @@ function ring(context: Context, scene: Scene, view: View, colours: Colours, node
 const FONT_SIZE = 11;
 const LETTER = 6; // its width, about
 const MOST_LABELS = 250;
+const FOCUSED = 40; // so few packed nodes are named all the same
 
 // The label of a node below it, where there is room: the more influential node comes first.
 function drawLabels(
@@ -200,6 +201,8 @@ function drawLabels(
   nodes: Uint32Array,
 ): void {
   if (view.k < 0.55) return;
+  // Between packed nodes nobody could tell whose label it is.
+  const all = scene.labelWidth > 0 || view.k > 2.4;
   context.font = `${FONT_SIZE}px ${colours.font}`;
   context.textAlign = "center";
   context.textBaseline = "top";
@@ -212,6 +215,7 @@ function drawLabels(
   for (const node of nodes) {
     const [x, y] = [view.x + view.k * scene.x[node], view.y + view.k * scene.y[node] + radius + 3];
     if (x < 0 || y < 0 || x > view.width || y > view.height || labels[node] === "") continue;
+    if (!all && scene.kind[node] !== LOGIT && nodes.length > FOCUSED) continue;
     const most = scene.labelWidth > 0 && scene.kind[node] !== LOGIT ? scene.labelWidth * view.k : 150;
     if (!room.isFree(x, y + FONT_SIZE / 2 + 1, LETTER, FONT_SIZE / 2)) continue;
     const text = fitted(context, labels[node], most);

@@ -16,14 +16,17 @@ export function AboutPanel({ pane }: { pane: Pane }) {
   return (
     <>
       <Section title="How much is explained">
-        <Facts rows={Object.entries(scores).map(([name, value]) => [SCORES[name] ?? name, number(value)] as const)} />
+        <Facts
+          wide
+          rows={Object.entries(scores).map(([name, value]) => [SCORES[name] ?? name, number(value)] as const)}
+        />
         <p class="hint">
           Replacement: the share of influence that reaches the logits from tokens, through features alone. Completeness:
           the share of all inputs that are not errors.
         </p>
       </Section>
       <Section title="Books">
-        <Facts rows={[["Largest residual", number(books.residual as number)]]} />
+        <Facts wide rows={[["Largest residual", number(books.residual as number)]]} />
         <p class="hint">In the whole graph, edges, constants and what was left out add up to the model’s own values.</p>
       </Section>
       {leftOut.nodes > 0 && (
@@ -33,7 +36,7 @@ export function AboutPanel({ pane }: { pane: Pane }) {
         </p>
       )}
       <Section title="Made from">
-        <Facts rows={Object.entries(settings).flatMap(([name, value]) => rowsOf(name, value))} />
+        <Facts wide rows={Object.entries(settings).flatMap(([name, value]) => rowsOf(name, value))} />
       </Section>
     </>
   );

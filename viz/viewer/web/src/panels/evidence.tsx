@@ -1,6 +1,6 @@
 import type { Evidence } from "../features";
 import type { Example, FeatureFacts } from "../payload";
-import { number, percent } from "../text";
+import { number, percent, tokenText } from "../text";
 import { Facts, Section } from "./parts";
 
 // What a feature does in general: the tokens that it raises and lowers, how often it is active, and where.
@@ -43,7 +43,7 @@ function Logits({
       <ul class="chips">
         {tokens.map((token, i) => (
           <li key={i} title={effects?.[i] === undefined ? undefined : `${number(effects[i])} per unit of activation`}>
-            {token.trim() === "" ? "␣" : token}
+            {tokenText(token)}
           </li>
         ))}
       </ul>
@@ -85,7 +85,7 @@ function Histogram({ facts }: { facts: FeatureFacts }) {
       </p>
       <Facts
         rows={[
-          ["Active at", `${percent(facts.activation_frequency)} of positions`],
+          ["Active at", percent(facts.activation_frequency)],
           ["Largest", number(facts.act_max)],
         ]}
       />
@@ -101,7 +101,7 @@ function ExampleView({ example, most }: { example: Example; most: number }) {
       {example.tokens.map((token, i) => {
         const act = example.acts[i] ?? 0;
         const shade = act > 0 ? Math.max(1, Math.ceil((SHADES * Math.min(act, most)) / most)) : 0;
-        const text = token.replace(/\n/g, "⏎");
+        const text = (i === 0 ? token.trimStart() : token).replace(/\n/g, "⏎");
         if (shade === 0) return text;
         return (
           <mark key={i} class={`act act-${shade}${i === example.train_token_ind ? " peak" : ""}`} title={number(act)}>

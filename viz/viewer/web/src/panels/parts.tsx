@@ -12,9 +12,11 @@ export function Section({ title, children }: { title: string; children: Componen
   );
 }
 
-export function Facts({ rows }: { rows: readonly (readonly [string, ComponentChildren])[] }) {
+type Row = readonly [string, ComponentChildren];
+
+export function Facts({ rows, wide = false }: { rows: readonly Row[]; wide?: boolean }) {
   return (
-    <dl class="facts">
+    <dl class={wide ? "facts wide" : "facts"}>
       {rows.map(([name, value]) => (
         <div key={name}>
           <dt>{name}</dt>
