@@ -6,8 +6,8 @@ import { FEATURE, type Graph, LOGIT, TOKEN } from "./payload";
 export interface Scored {
   readonly kept: Uint8Array; // nodes that pass the node threshold
   readonly scores: Float64Array; // per edge: what its target hands on, times its share of the target's input; else 0
-  readonly ordered: Float64Array; // the scores of edges between kept nodes, rising
-  readonly sums: Float64Array; // sums[i] adds up the i + 1 largest scores
+  readonly mass: Float64Array; // sums of the scores that agree in their exponent and the first bits of their mantissa
+  readonly total: number;
 }
 
 export interface Pruned {
@@ -47,8 +47,6 @@ export function scoreEdges(graph: Graph, kept: Uint8Array): Scored {
   const { source, weight, rowStart, kind, targetWeight } = graph;
   const influence = new Float64Array(graph.nNodes);
   const scores = new Float64Array(graph.nEdges);
-  const found = new Float64Array(graph.nEdges);
-  let nFound = 0;
   for (let row = graph.nNodes - 1; row >= 0; row--) {
     const first = rowStart[row];
     const last = rowStart[row + 1];
@@ -62,17 +60,20 @@ export function scoreEdges(graph: Graph, kept: Uint8Array): Scored {
       const score = Math.abs(weight[i]) * factor;
       influence[source[i]] += score;
       scores[i] = score;
-      found[nFound++] = score;
     }
   }
-  const ordered = found.subarray(0, nFound).sort();
-  const sums = new Float64Array(nFound);
-  for (let i = 0, sum = 0; i < nFound; i++) {
-    sum += ordered[nFound - 1 - i];
-    sums[i] = sum;
-  }
-  return { kept, scores, ordered, sums };
+  const mass = new Float64Array(N_BINS);
+  const bits = new Uint32Array(scores.buffer);
+  for (let i = 0; i < scores.length; i++) mass[bits[2 * i + 1] >>> DROPPED_BITS] += scores[i];
+  let total = 0;
+  for (let bin = N_BINS - 1; bin >= 0; bin--) total += mass[bin];
+  return { kept, scores, mass, total };
 }
+
+// Of the upper half of a float64, which holds sign, exponent and the first 20 bits of the mantissa: 256 bins for a
+// factor of two.
+const DROPPED_BITS = 12;
+const N_BINS = 1 << 19;
 
 export function selectEdges(graph: Graph, scored: Scored, share: number): Pruned {
   const cut = edgeCut(scored, share, graph.facts.smallest);
@@ -91,18 +92,21 @@ export function selectEdges(graph: Graph, scored: Scored, share: number): Pruned
   return { nodes, edges, nNodes, nEdges };
 }
 
-function edgeCut({ ordered, sums }: Scored, share: number, smallest: number): number {
-  const n = ordered.length;
-  if (share >= 1 || n === 0) return smallest;
-  const goal = share * sums[n - 1];
-  let low = 0;
-  let high = n - 1;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (sums[middle] >= goal) high = middle;
-    else low = middle + 1;
+// The largest score such that all scores from there up add up to the share: found in a narrow bin, which alone is sorted.
+function edgeCut({ scores, mass, total }: Scored, share: number, smallest: number): number {
+  if (share >= 1 || total === 0) return smallest;
+  const goal = share * total;
+  let bin = N_BINS - 1;
+  let above = 0;
+  while (bin > 0 && above + mass[bin] < Math.max(goal, smallest)) {
+    above += mass[bin];
+    bin -= 1;
   }
-  return Math.max(ordered[n - 1 - low], smallest);
+  const bits = new Uint32Array(scores.buffer);
+  const ordered = scores.filter((_, i) => bits[2 * i + 1] >>> DROPPED_BITS === bin).sort();
+  let place = ordered.length - 1;
+  for (let sum = above + ordered[place]; place > 0 && sum < goal; sum += ordered[place]) place -= 1;
+  return Math.max(ordered[place], smallest);
 }
 
 // On a way from a token or an error to a logit; tokens and logits always. An edge's source has the smaller number, or

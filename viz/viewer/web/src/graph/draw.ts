@@ -30,19 +30,20 @@ export type Labels = readonly string[]; // of all nodes
 export type Context = OffscreenCanvasRenderingContext2D | CanvasRenderingContext2D;
 
 const MANY_EDGES = 3000; // above, edges are straight
+const AT_A_TIME = 4000;
 const THICK_EDGES = 200; // of many, so many may be wider than a pixel: browsers draw thin lines twenty times faster
 
 export const nodeRadius = (k: number) => Math.min(Math.max(6.5 * k, 2), 9);
 
-// The whole graph, or its strongest edges only, as many as `limit` says.
-export function drawGraph(
+// The whole graph, or its strongest edges only, as many as `limit` says. Stops now and then, so that it can be left off.
+export function* drawGraph(
   context: Context,
   scene: Scene,
   labels: Labels,
   view: View,
   colours: Colours,
   limit: number,
-): void {
+): Generator<void> {
   begin(context, view, colours.halo);
   drawBands(context, scene, view, colours);
   const n = scene.source.length;
@@ -51,7 +52,12 @@ export function drawGraph(
     const [first, last] = [scene.styleStart[style], Math.min(scene.styleStart[style + 1], limit)];
     const thick = Math.max(first, Math.min(last, n > MANY_EDGES ? THICK_EDGES : 4 * THICK_EDGES));
     setStroke(context, view, colours, style, crowd, false);
-    strokeEdges(context, scene, view, thick, last, n > MANY_EDGES);
+    for (let start = thick; start < last; start += AT_A_TIME) {
+      strokeEdges(context, scene, view, start, Math.min(start + AT_A_TIME, last), n > MANY_EDGES);
+      if (last - thick < AT_A_TIME) continue;
+      context.getImageData(0, 0, 1, 1); // so that it is drawn now, not all at once in the end
+      yield;
+    }
     setStroke(context, view, colours, style, crowd, true);
     strokeEdges(context, scene, view, first, thick, n > MANY_EDGES);
   }

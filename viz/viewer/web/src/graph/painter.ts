@@ -63,7 +63,7 @@ function onPage(onDrawn: (result: Drawn) => void): Painter {
       names = labels;
     },
     draw(request) {
-      if (current !== null) for (const result of drawn(current, names, request)) if (result.complete) onDrawn(result);
+      if (current !== null) for (const result of drawn(current, names, request)) if (result?.complete) onDrawn(result);
     },
     close() {},
   };

@@ -27,8 +27,8 @@ const AT_ONCE = 3000; // edges that are shown before the others follow
 
 const AT_ONCE_AREA = 1.5e6; // pixels
 
-// Draws what is asked for; of many edges first the strongest, then all.
-export function* drawn(scene: Scene, labels: Labels, request: DrawRequest): Generator<Drawn> {
+// Draws what is asked for; of many edges first the strongest, then all. In between it gives null, to be left off there.
+export function* drawn(scene: Scene, labels: Labels, request: DrawRequest): Generator<Drawn | null> {
   const { layer, view, near, colours, focus } = request;
   const { version } = scene;
   if (layer === "focus") {
@@ -39,12 +39,16 @@ export function* drawn(scene: Scene, labels: Labels, request: DrawRequest): Gene
   }
   if (near !== null && (scene.source.length > AT_ONCE || view.width * view.height > AT_ONCE_AREA)) {
     const { canvas, context } = sheet(near, false);
-    drawGraph(context, scene, labels, near, colours, AT_ONCE);
+    yield* paused(drawGraph(context, scene, labels, near, colours, AT_ONCE));
     yield { layer, version, view: near, bitmap: canvas.transferToImageBitmap(), complete: false };
   }
   const { canvas, context } = sheet(view, false);
-  drawGraph(context, scene, labels, view, colours, Number.POSITIVE_INFINITY);
+  yield* paused(drawGraph(context, scene, labels, view, colours, Number.POSITIVE_INFINITY));
   yield { layer, version, view, bitmap: canvas.transferToImageBitmap(), complete: true };
+}
+
+function* paused(steps: Generator<void>): Generator<null> {
+  for (const _ of steps) yield null;
 }
 
 function sheet({ width, height, ratio }: View, alpha: boolean) {

@@ -21,9 +21,9 @@ async function work(): Promise<void> {
   for (let request = next(); request !== undefined; request = next()) {
     if (scene === null) continue;
     for (const result of drawn(scene, labels, request)) {
-      scope.postMessage(result, [result.bitmap]);
-      await pause(result.complete ? 0 : PAUSE); // newer messages first
-      if (waiting.size === 0 || result.complete) continue;
+      if (result !== null) scope.postMessage(result, [result.bitmap]);
+      await pause(result?.complete === false ? PAUSE : 0); // newer messages first
+      if (waiting.size === 0 || result?.complete) continue;
       if (!waiting.has(request.layer)) waiting.set(request.layer, { ...request, near: null });
       break;
     }
