@@ -10,7 +10,14 @@ from scipy.stats import binomtest
 
 from replacement_model.errors import InputError
 
-__all__ = ["Estimate", "clustered_estimate", "clustered_rate", "rate", "weighted_estimate"]
+__all__ = [
+    "Estimate",
+    "clustered_estimate",
+    "clustered_mean",
+    "clustered_rate",
+    "rate",
+    "weighted_estimate",
+]
 
 CONFIDENCE = 0.95
 N_RESAMPLES = 2000
@@ -73,14 +80,21 @@ def clustered_rate(successes: Sequence[bool], clusters: Sequence[str], generator
     Raises:
         InputError: there are no trials, or not one cluster each.
     """
-    found, place = _places(clusters, len(successes))
+    found, _ = _places(clusters, len(successes))
     values = np.array(successes, dtype=bool)
     if values.all() or not values.any():
         return _wilson(len(found) if values.all() else 0, len(found), len(values))
-    totals = np.bincount(place, values)  # [cluster]
-    sizes = np.bincount(place)
+    return clustered_mean(values.astype(np.float64), clusters, generator)
+
+
+def clustered_mean(
+    values: Float[np.ndarray, "n"] | Sequence[float], clusters: Sequence[str], generator: np.random.Generator
+) -> Estimate:
+    """The mean over trials, with a bootstrap over clusters; what `clustered_estimate` gives for it, but quicker."""
+    found, place = _places(clusters, len(values))
+    totals, sizes = np.bincount(place, values), np.bincount(place)  # [cluster]
     drawn = _draws(len(found), generator)
-    return _estimate(float(values.mean()), (drawn @ totals) / (drawn @ sizes), len(values), len(found))
+    return _estimate(float(np.mean(values)), (drawn @ totals) / (drawn @ sizes), len(values), len(found))
 
 
 def clustered_estimate(

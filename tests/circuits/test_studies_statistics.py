@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
-from circuits.studies.statistics import clustered_estimate, clustered_rate, rate, weighted_estimate
+from circuits.studies.statistics import (
+    clustered_estimate,
+    clustered_mean,
+    clustered_rate,
+    rate,
+    weighted_estimate,
+)
 from replacement_model.errors import InputError
 
 Z = 1.959963984540054
@@ -56,6 +62,7 @@ def test_any_statistic_gives_what_the_rate_gives(trials: tuple[list[bool], list[
     values = np.array(successes)
     found = clustered_estimate(lambda rows: float(values[rows].mean()), clusters, drawn())
     assert found.to_dict() == pytest.approx(clustered_rate(successes, clusters, drawn()).to_dict())
+    assert found.to_dict() == pytest.approx(clustered_mean(values.astype(float), clusters, drawn()).to_dict())
 
 
 def test_all_resamples_at_once_give_what_one_by_one_gives(trials: tuple[list[bool], list[str]]) -> None:
