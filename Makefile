@@ -116,10 +116,11 @@ else
 		{ echo "viz/viewer/dist/page.html is not what its sources give: run make viewer and commit it" >&2; exit 1; }
 endif
 
-# The README's example with its output, the help text and the picture, all made by the program.
+# The README's example with its output, the help text, the picture, and docs/figures.md's, all made by the program.
 readme: $(VENV)/.runtime graphviz
 	@$(BIN)/orrery trace "$(PROMPT)" --output docs/images/dallas.svg >/dev/null
 	@$(BIN)/python docs/readme_blocks.py
+	@$(BIN)/python docs/figure_images.py
 
 clean:
 	rm -rf $(OUT) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
