@@ -31,11 +31,11 @@ __all__ = ["Drawing", "edge_opacity", "graphviz", "tint"]
 FONT = "Helvetica,Arial,sans-serif"
 POSITIVE, NEGATIVE = "#0072B2", "#D55E00"
 FEATURE_TINT, TARGET_TINT, TOKEN_FILL = "#E69F00", "#009E73", "#E3E7EA"
+PAGE_TOKEN_FILL = "#CED5DB"  # a step darker, for print
 INK, GREY, PALE, GUIDE = "#222222", "#777777", "#F5F5F5", "#DDDDDD"
 FEATURE_LOOK = {"style": "filled,rounded", "color": "#555555"}
 SUPERNODE_LOOK = {"penwidth": "2.4", "color": "#222222"}
 ERROR_LOOK = {"style": "filled,dashed", "color": "#999999", "fillcolor": "#F0F0F0", "penwidth": "0.6"}
-TOKEN_LOOK = {"color": TOKEN_FILL, "fillcolor": TOKEN_FILL}
 SMALL_SIZE = 8.0
 LEGEND_LINE = 16.0
 BOLDER = 1.1  # bold type is wider
@@ -105,6 +105,8 @@ class Drawing:
     ):
         self.circuit, self.part, self.plan, self.stories = circuit, part, plan, stories
         self.measures, self.font, self.scale = measures, font, scale
+        fill = TOKEN_FILL if scale is None else PAGE_TOKEN_FILL
+        self.token_look = {"color": fill, "fillcolor": fill}
         self.width = max(plan.width, measures.min_width)
         features = [node for node in part.nodes if node < circuit.graph.layout.n_features]
         self.max_influence = max((float(circuit.node_influence[node]) for node in features), default=0.0)
@@ -197,7 +199,7 @@ class Drawing:
         look = {
             "feature": {**FEATURE_LOOK, "fillcolor": tint(FEATURE_TINT, self.feature_tint(box.node))},
             "error": {**ERROR_LOOK, "fontcolor": GREY},
-            "token": TOKEN_LOOK,
+            "token": self.token_look,
             "target": {
                 "style": "filled,rounded",
                 "fillcolor": tint(TARGET_TINT, 0.22),
@@ -241,7 +243,7 @@ class Drawing:
         x, line = entry.x, entry.sample.line
         if line is None:
             look = {
-                "token": TOKEN_LOOK,
+                "token": self.token_look,
                 "feature": {**FEATURE_LOOK, "fillcolor": tint(FEATURE_TINT, 0.3)},
                 "supernode": {**FEATURE_LOOK, **SUPERNODE_LOOK, "fillcolor": "white"},
                 "error": ERROR_LOOK,

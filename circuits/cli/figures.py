@@ -234,10 +234,7 @@ def _pinned(graph: "Graph", notes: Any, settings: FigureSettings) -> list[int]:
 def _graph_contents(figure: "GraphFigure", caption: "Caption", files: tuple[OutputFile, ...]) -> dict[Path, bytes]:
     from viz.figures import tikz
 
-    drawn = {
-        file.path: tikz(figure).encode() if file.format == "tikz" else figure.picture().pipe(file.format)
-        for file in files
-    }
+    drawn = {file.path: tikz(figure).encode() if file.format == "tikz" else figure.drawn(file.format) for file in files}
     return drawn | _captions(caption, files)
 
 

@@ -30,7 +30,7 @@ def test_a_graph_is_as_wide_as_is_said(orrery, graph_file: Path, tmp_path: Path)
         )
         text = path.read_text()
         assert float(text.split('<svg width="')[1].split("pt")[0]) <= points + 1
-        assert 'font-family="Times' in text
+        assert "font-family=\"'Times" in text
     assert names(tmp_path) == ["a.caption.txt", "a.svg", "graph.safetensors"]
 
 

@@ -12,7 +12,7 @@ from replacement_model.errors import InputError
 from viz.dot import PAD, Drawing
 from viz.excerpt import Excerpt, excerpt, excerpt_of
 from viz.figures.packed import pack
-from viz.figures.style import COLUMN, Font
+from viz.figures.style import COLUMN, PNG_DPI, Font, portable_svg
 from viz.kept import as_circuit
 from viz.legend import legend, placed
 from viz.measures import PAPER, Measures
@@ -85,7 +85,21 @@ class GraphFigure:
         """As SVG, PDF, PNG (at 300 dpi) or DOT."""
         family = FAMILIES[self.font]
         drawing = Drawing(self.circuit, self.part, self.plan, self.stories, self.measures, family, self.scale)
-        return Picture(drawing.source(self.title), dpi=300)
+        return Picture(drawing.source(self.title), dpi=PNG_DPI)
+
+    def drawn(self, file_format: str) -> bytes:
+        """`picture()` as `svg`, `pdf`, `png` or `dot`; lines of an SVG keep their length in any font.
+
+        Raises:
+            InputError: another format.
+            MissingDependencyError: Graphviz is not installed, or was built without this format.
+        """
+        data = self.picture().pipe(file_format)
+        if file_format != "svg":
+            return data
+        # Graphviz rounds the scale to two digits, by which the picture would miss its frame.
+        exact = f"scale({self.scale:.6f} {self.scale:.6f})".encode()
+        return portable_svg(re.sub(rb"scale\([\d.]+ [\d.]+\)", exact, data, count=1), self.font)
 
 
 def graph_figure(
@@ -116,7 +130,7 @@ def graph_figure(
         InputError: a width of 1 inch or less, `max_nodes` or `max_edges` below 1.
 
     Example:
-        graph_figure(circuit, width=COLUMN).picture().render("dallas", format="pdf")
+        Path("dallas.pdf").write_bytes(graph_figure(circuit, width=COLUMN).drawn("pdf"))
     """
     _check(width, max_nodes, max_edges)
     merged = merge(graph) if isinstance(graph, GroupedCircuit) else None
@@ -153,7 +167,7 @@ def pinned_figure(
         InputError: no nodes, one that the graph does not have, or what `graph_figure` refuses.
 
     Example:
-        pinned_figure(circuit, [0, 3, 5]).picture().render("chosen", format="pdf")
+        Path("chosen.svg").write_bytes(pinned_figure(circuit, [0, 3, 5]).drawn("svg"))
     """
     _check(width, 1, max_edges)
     circuit = as_circuit(graph)

@@ -41,6 +41,7 @@ __all__ = [
     "new_figure",
     "paper_style",
     "plain",
+    "portable_svg",
     "save_figure",
 ]
 
@@ -145,7 +146,7 @@ def figure_bytes(figure: Figure, file_format: str) -> bytes:
     buffer = io.BytesIO()
     with paper_style(font):  # ticks are made when they are drawn, with the settings of that moment
         figure.savefig(buffer, format=file_format, dpi=PNG_DPI, metadata=NO_DATES[file_format])
-    return _portable(buffer.getvalue().decode(), font) if file_format == "svg" else buffer.getvalue()
+    return portable_svg(buffer.getvalue(), font) if file_format == "svg" else buffer.getvalue()
 
 
 def plain(text: str, font: Font = "sans") -> str:
@@ -217,20 +218,21 @@ def _settings(font: Font) -> dict[RcKeyType, Any]:
     }
 
 
-def _portable(svg: str, font: Font) -> bytes:
-    """An SVG whose text names fonts of many systems and says how long each line is."""
-    return re.sub(r"<text ([^>]*)>([^<]*)</text>", lambda found: _portable_text(found, font), svg).encode()
+def portable_svg(svg: bytes, font: Font) -> bytes:
+    """An SVG of Matplotlib or Graphviz whose text names fonts of many systems and says how long each line is."""
+    return re.sub(r"<text ([^>]*)>([^<]+)</text>", lambda found: _portable_text(found, font), svg.decode()).encode()
 
 
 def _portable_text(found: re.Match[str], font: Font) -> str:
     attributes, content = found[1], found[2]
-    size = re.search(r"font(?:-size)?:[^;\"]*?([\d.]+)px", attributes)
-    if size is None:
-        return found[0]
+    size = re.search(r"(?:font(?:-size)?:[^;\"]*?|font-size=\")([\d.]+)", attributes)
     text = ET.fromstring(f"<t>{content}</t>").text or ""
+    if size is None or not text.strip():
+        return found[0]
     bold = re.search(r"\b(bold|[67]00)\b", attributes) is not None
-    length = _length(text, float(size[1]), font, bold, "italic" in attributes)
+    length = _length(text.replace("\u00a0", " "), float(size[1]), font, bold, "italic" in attributes)
     attributes = re.sub(r"(font(?:-family)?:[^;\"]*?)'[^;\"]*(?=[;\"])", rf"\1{SVG_FAMILIES[font]}", attributes)
+    attributes = re.sub(r'font-family="[^"]*"', f'font-family="{SVG_FAMILIES[font]}"', attributes)
     return f'<text {attributes} textLength="{length:.2f}" lengthAdjust="spacingAndGlyphs">{content}</text>'
 
 

@@ -17,10 +17,10 @@ from viz.dot import (
     LEGEND_LINE,
     NEGATIVE,
     PAD,
+    PAGE_TOKEN_FILL,
     PALE,
     POSITIVE,
     TARGET_TINT,
-    TOKEN_FILL,
     Drawing,
     edge_opacity,
     tint,
@@ -164,7 +164,7 @@ class _Picture:
     def _fill(self, box: Box) -> str:
         if box.kind == "feature":
             return tint(FEATURE_TINT, self.drawing.feature_tint(box.node))
-        return {"token": TOKEN_FILL, "error": "#F0F0F0", "target": tint(TARGET_TINT, 0.22)}[box.kind]
+        return {"token": PAGE_TOKEN_FILL, "error": "#F0F0F0", "target": tint(TARGET_TINT, 0.22)}[box.kind]
 
     def _shape(self, kind: str, low: str, high: str, fill: str, is_supernode: bool) -> str:
         red, green, blue = (int(fill[i : i + 2], 16) for i in (1, 3, 5))
@@ -186,7 +186,7 @@ class _Picture:
             low, high = f"{self.at(x + 1, y - 5)}", f"{self.at(x + 21, y + 5)}"
             is_supernode = entry.sample.kind == "supernode"
             kind = "feature" if is_supernode else entry.sample.kind
-            fills = {"token": TOKEN_FILL, "error": "#F0F0F0", "feature": tint(FEATURE_TINT, 0.3)}
+            fills = {"token": PAGE_TOKEN_FILL, "error": "#F0F0F0", "feature": tint(FEATURE_TINT, 0.3)}
             yield self._shape(kind, low, high, "#FFFFFF" if is_supernode else fills[kind], is_supernode)
         else:
             end, tip = (x + 17.5, y), (x + 23.0, y)

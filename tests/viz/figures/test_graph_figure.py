@@ -33,7 +33,7 @@ def column(forty: Circuit) -> GraphFigure:
 
 @pytest.fixture(scope="module")
 def column_svg(column: GraphFigure) -> ET.Element:
-    return ET.fromstring(column.picture().pipe("svg"))
+    return ET.fromstring(column.drawn("svg"))
 
 
 @needs_graphviz
@@ -44,9 +44,22 @@ def test_a_graph_of_forty_nodes_fits_a_column_and_can_be_read(column: GraphFigur
     assert height < PAGE_HEIGHT
     assert column.smallest_type >= 5
     assert column.is_readable
-    scale = float(re.search(r"scale\(([\d.]+)", column_svg.find(f"{SVG}g").attrib["transform"])[1])
+    drawing = column_svg.find(f"{SVG}g")
+    scale = float(re.search(r"scale\(([\d.]+)", drawing.attrib["transform"])[1])
+    corners = [tuple(map(float, point.split(","))) for point in drawing.find(f"{SVG}polygon").attrib["points"].split()]
+    assert scale * (max(x for x, _ in corners) - min(x for x, _ in corners)) == pytest.approx(72 * width, abs=0.5)
     drawn = [scale * float(text.attrib["font-size"]) for text in column_svg.iter(f"{SVG}text")]
     assert min(drawn) >= 5 * 0.99
+
+
+@needs_graphviz
+def test_lines_keep_their_length_where_the_font_is_absent(column_svg: ET.Element):
+    texts = list(column_svg.iter(f"{SVG}text"))
+    assert len(texts) > 40
+    for text in texts:
+        (left, right), size = text_extent(text), float(text.attrib["font-size"])
+        assert float(text.attrib["textLength"]) == pytest.approx(right - left, abs=0.3 * size), text.text  # ink is less
+        assert text.attrib["font-family"].startswith("Arial, Helvetica")
 
 
 def text_extent(text: ET.Element) -> tuple[float, float]:
@@ -88,7 +101,7 @@ def test_no_text_leaves_its_box_or_the_picture(column_svg: ET.Element):
 @needs_poppler
 def test_a_pdf_is_as_wide_as_the_column_and_its_text_is_text(column: GraphFigure, tmp_path: Path):
     path = tmp_path / "figure.pdf"
-    path.write_bytes(column.picture().pipe("pdf"))
+    path.write_bytes(column.drawn("pdf"))
     size = subprocess.run(["pdfinfo", path], capture_output=True, text=True, check=True).stdout
     assert float(re.search(r"Page size: +([\d.]+)", size)[1]) == pytest.approx(72 * COLUMN, abs=1)
     fonts = subprocess.run(["pdffonts", path], capture_output=True, text=True, check=True).stdout
