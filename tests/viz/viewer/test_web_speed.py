@@ -53,6 +53,11 @@ async ([label, value]) => {
 """
 
 
+ALL_DRAWN = """
+drawings.filter(({ layer }) => layer === "graph").at(-1).complete
+"""
+
+
 @pytest.fixture(scope="module")
 def large_page() -> str:
     circuit = prune(large_graph(), 1.0, 1.0)
@@ -95,7 +100,7 @@ def pan(page: Any) -> float:
     return gaps[int(0.95 * len(gaps))]
 
 
-def test_sliders(open_page: Callable[..., Any], large_page: str) -> None:
+def test_sliders(open_page: Callable[..., Any], large_page: str, wait_until: Callable[..., None]) -> None:
     page = open_page(large_page)
     moves = [("Nodes", 900), ("Edges", 950), ("Nodes", 995), ("Edges", 1000), ("Nodes", 700), ("Nodes", 1000)]
     times = {}
@@ -105,7 +110,7 @@ def test_sliders(open_page: Callable[..., Any], large_page: str) -> None:
         while len(attempts) < ATTEMPTS and min(attempts, default=math.inf) > SLIDER:
             if attempts:
                 page.evaluate(MOVE_SLIDER, [label, before])
-            page.wait_for_timeout(500)  # until all is drawn
+            wait_until(page, ALL_DRAWN)
             attempts.append(page.evaluate(MOVE_SLIDER, [label, str(value)]))
         times[label, value] = round(min(attempts))
     print(f"slider to picture: {times} ms")  # noqa: T201
