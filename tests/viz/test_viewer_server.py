@@ -8,12 +8,15 @@ import urllib.error
 import urllib.request
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from circuits import attribute, prune, save_circuit, save_graph
+import viz
+from circuits import Group, Grouping, attribute, group, load_graph, prune, save_circuit, save_graph
+from circuits.node_names import node_names
 from replacement_model import Intervention, ReplacementModel, intervene
 from replacement_model.errors import InputError
 from replacement_model.evidence.folder import write_index, write_layer
@@ -86,6 +89,26 @@ def test_a_graph_comes_with_annotations_labels_and_what_can_be_done(client, texa
     assert sources
     assert set(sources) == {"evidence"}
     assert value["thresholds"]["node"] == texas.node_threshold
+
+
+def test_graph_json_of_other_programs_is_listed_and_keeps_its_supernodes(client, place, texas):
+    names = node_names(texas.graph)
+    kept = [int(node) for node in np.flatnonzero(texas.node_mask)[:2]]
+    grouped = group(texas, Grouping((Group("from afar", tuple(kept)),)))
+    viz.write_graph_json(grouped, place / "afar.json")
+    viz.write_graph_json(grouped, place / "texas.json")  # beside our own file: not listed
+    (place / "notes.json").write_text('{"prompt": "no graph"}')
+    found = {one["slug"]: one["file"] for one in client.get("/api/graphs").json()["graphs"]}
+    assert (found["afar"], found["texas"], "notes" in found) == ("afar.json", "texas.safetensors", False)
+    value = client.get("/api/graphs/afar").json()
+    rows = [["from afar", *(names[node] for node in kept)]]
+    assert (value["annotations"]["supernodes"], value["served"]["steer"]) == (rows, True)
+    headers = {**JSON, "if-match": '"0"'}
+    client.put("/api/graphs/afar/annotations", headers=headers, json={"schema_version": 1, "pinned": ["a"]})
+    assert client.get("/api/graphs/afar").json()["annotations"]["supernodes"] == []
+    assert list(Library(place / "afar.json").paths()) == ["afar"]
+    for name in ("afar.json", "texas.json", "notes.json", "afar.annotations.json"):
+        (place / name).unlink()
 
 
 def test_a_changed_file_is_read_again(client, place, make_graph):
@@ -351,6 +374,11 @@ def test_steering_needs_the_graph_and_its_model(client, place, texas, pocket):
     answer = steer(client, slug="theirs")
     (place / "theirs.safetensors").unlink()
     assert (answer.status_code, "no model is loaded for transcoder theirs" in answer.text) == (400, True)
+    metadata = replace(load_graph(place / "dallas.safetensors").metadata, hashes={"transcoder/transcoder.json": "00"})
+    save_graph(replace(load_graph(place / "dallas.safetensors"), metadata=metadata), place / "altered.safetensors")
+    answer = steer(client, slug="altered")
+    (place / "altered.safetensors").unlink()
+    assert (answer.status_code, "was traced with another transcoder/transcoder.json" in answer.text) == (400, True)
     with TestClient(make_app(Library(place), token=TOKEN), "http://127.0.0.1", client=("127.0.0.1", 9)) as bare:
         assert "no model is loaded" in steer(bare).json()["error"]
 

@@ -116,7 +116,7 @@ def annotated(circuit: Circuit, annotations: Annotations) -> Circuit | GroupedCi
 def annotations_path(graph: str | Path) -> Path:
     """Where the annotations of a graph file are kept."""
     path = Path(graph)
-    return path.with_name(path.name.removesuffix(".safetensors") + SUFFIX)
+    return path.with_name(path.name.removesuffix(".safetensors").removesuffix(".json") + SUFFIX)
 
 
 def load_annotations(path: str | Path) -> Annotations:

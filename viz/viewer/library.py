@@ -1,9 +1,11 @@
-"""The graphs of a folder, by the names that addresses have for them.
+"""The graphs of a folder, by the names that addresses have for them: our own files, and graph JSON of any program.
 
-A name is looked up in the list of what is in the folder; it is never made into a path. Files that lie elsewhere, as
-links can make them appear, are not in the list.
+Of graph JSON beside our own file of the same name only the latter is listed: it has the unpruned graph. A name is
+looked up in the list of what is in the folder; it is never made into a path. Files that lie elsewhere, as links can
+make them appear, are not in the list.
 """
 
+import logging
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -13,14 +15,21 @@ from urllib.parse import quote
 
 from circuits.graph import GraphMetadata
 from circuits.graph_file import file_kind, load_circuit, load_graph, load_metadata
-from circuits.pruning import prune
+from circuits.graph_json.reading import read_graph_json
+from circuits.pruning import Circuit, prune
+from circuits.supernodes.file import load_grouping
+from circuits.supernodes.grouped import GroupedCircuit, group
 from replacement_model.errors import InputError, OrreryError
 from viz.viewer.coverage import Budget
 from viz.viewer.payload import payload
 
 __all__ = ["Library", "OpenGraph"]
 
-SUFFIX = ".safetensors"
+log = logging.getLogger(__name__)
+
+SUFFIX, JSON_SUFFIX = ".safetensors", ".json"
+JSON_MARKS = (b'"metadata"', b'"prompt_tokens"')  # in the beginning of every graph JSON
+N_SNIFFED = 65_536
 NODE_THRESHOLD, EDGE_THRESHOLD = 0.8, 0.98
 BUDGET = Budget(max_nodes=5_000, max_bytes=12_000_000)
 MAX_OPEN = 4
@@ -33,7 +42,7 @@ class OpenGraph:
     """A graph as the server keeps it.
 
     Attributes:
-        value: what the page is given, without annotations.
+        value: what the page is given; its annotations are those in graph JSON, for where no others are kept.
         token_ids, n_ignored_pos: of its prompt.
     """
 
@@ -59,7 +68,7 @@ class Library:
         if not place.exists():
             raise InputError(f"expected a folder of graphs, or a graph file, at {place}, found nothing; check the path")
         self.single = place.resolve() if place.is_file() else None
-        if self.single is not None:
+        if self.single is not None and self.single.suffix != JSON_SUFFIX:
             file_kind(self.single)
         self.root = place.resolve() if self.single is None else self.single.parent
         self._lock = threading.Lock()
@@ -68,12 +77,15 @@ class Library:
 
     def paths(self) -> dict[str, Path]:
         """Where each graph is, by name; the names are paths within the folder, without suffix, quoted."""
-        found = [self.single] if self.single is not None else sorted(self.root.rglob(f"*{SUFFIX}"))
-        return {
-            quote(path.relative_to(self.root).as_posix().removesuffix(SUFFIX), safe=""): path
-            for path in found
-            if path.is_file() and path.resolve().is_relative_to(self.root) and self._summary(path) is not None
-        }
+        if self.single is not None:
+            return {self._name(self.single): self.single}
+        # Our own files come last, and take the place of graph JSON of the same name.
+        found = [path for suffix in (JSON_SUFFIX, SUFFIX) for path in self.root.rglob(f"*{suffix}")]
+        inside = [path for path in found if path.is_file() and path.resolve().is_relative_to(self.root)]
+        return dict(sorted({self._name(path): path for path in inside if self._summary(path) is not None}.items()))
+
+    def _name(self, path: Path) -> str:
+        return quote(path.relative_to(self.root).with_suffix("").as_posix(), safe="")
 
     def summaries(self) -> list[dict[str, Any]]:
         """Name, title and origin of every graph, by name."""
@@ -111,6 +123,11 @@ def _stamp(path: Path) -> Stamp:
 
 
 def _summary(path: Path) -> dict[str, Any] | None:
+    if path.suffix == JSON_SUFFIX:
+        with path.open("rb") as file:
+            head = file.read(N_SNIFFED)
+        is_graph = all(mark in head for mark in JSON_MARKS)
+        return {"title": path.stem, "kind": "graph JSON", "file": path.name} if is_graph else None
     try:
         metadata, kind = load_metadata(path), file_kind(path)
     except OrreryError:
@@ -121,9 +138,21 @@ def _summary(path: Path) -> dict[str, Any] | None:
 
 
 def _opened(slug: str, path: Path) -> OpenGraph:
-    is_circuit = file_kind(path) == "circuit"
-    circuit = load_circuit(path) if is_circuit else prune(load_graph(path), NODE_THRESHOLD, EDGE_THRESHOLD)
-    graph = circuit.graph
-    value = payload(circuit, slug=slug, budget=BUDGET)
+    shown = _read(path)
+    graph = (shown.circuit if isinstance(shown, GroupedCircuit) else shown).graph
+    value = payload(shown, slug=slug, budget=BUDGET)
     token_ids = tuple(map(int, graph.token_ids))
     return OpenGraph(path, value, graph.metadata, token_ids, graph.n_ignored_pos)
+
+
+def _read(path: Path) -> Circuit | GroupedCircuit:
+    if path.suffix == JSON_SUFFIX:
+        circuit = read_graph_json(path)
+        try:
+            return group(circuit, load_grouping(path, circuit.graph))
+        except OrreryError as error:
+            log.warning("%s is shown without its supernodes: %s", path, error)
+            return circuit
+    if file_kind(path) == "circuit":
+        return load_circuit(path)
+    return prune(load_graph(path), NODE_THRESHOLD, EDGE_THRESHOLD)

@@ -30,7 +30,7 @@ from starlette.types import ASGIApp
 
 from replacement_model.errors import InputError, OrreryError
 from viz.exchange.encoding import encoded
-from viz.viewer.annotations import exchange, load_annotations, parse_annotations
+from viz.viewer.annotations import annotations_path, exchange, load_annotations, parse_annotations
 from viz.viewer.evidence import FeatureTexts
 from viz.viewer.guard import Guard, is_loopback, refusal
 from viz.viewer.library import Library, OpenGraph
@@ -142,21 +142,21 @@ class _Viewer:
         can_steer = self.steering is not None and self.steering.can_steer(graph)
         added = {
             "nodes": nodes,
-            "annotations": load_annotations(graph.path).to_dict(),
+            "annotations": _annotations(graph),
             "served": {"steer": can_steer, "features": self.features is not None},
         }
         return _json({**graph.value, **added})
 
     async def annotations(self, request: Request) -> Response:
         graph = await self._found(request)
-        found = await run_in_threadpool(load_annotations, graph.path)
-        return _json(found.to_dict(), headers={"ETag": f'"{found.revision}"'})
+        found = await run_in_threadpool(_annotations, graph)
+        return _json(found, headers={"ETag": f'"{found["revision"]}"'})
 
     async def save(self, request: Request) -> Response:
         graph = await self._found(request)
         revision = _revision(request.headers.get("if-match"))
         given = parse_annotations({**await _sent(request), "revision": revision})
-        is_saved, current = await run_in_threadpool(exchange, given, graph.path)
+        is_saved, current = await run_in_threadpool(exchange, given, annotations_path(graph.path))
         value, headers = current.to_dict(), {"ETag": f'"{current.revision}"'}
         if is_saved:
             return _json(value, headers=headers)
@@ -188,6 +188,12 @@ class _Viewer:
         if graph is None:
             raise HTTPException(HTTPStatus.NOT_FOUND)
         return graph
+
+
+def _annotations(graph: OpenGraph) -> dict[str, Any]:
+    """Those that are kept beside the graph; if there are none, those that came with it."""
+    path = annotations_path(graph.path)
+    return load_annotations(path).to_dict() if path.is_file() else dict(graph.value["annotations"])
 
 
 async def _sent(request: Request) -> dict[str, Any]:

@@ -95,10 +95,12 @@ class Steering:
 
     def can_steer(self, graph: OpenGraph) -> bool:
         """Whether the graph is one of the model that is there."""
-        name = graph.metadata.transcoder_name
-        if self.model is not None:
-            return self.model.transcoder.name == name
-        return graph.metadata.model_name == "pocket" and name in POCKET
+        is_pocket = graph.metadata.model_name == "pocket" and graph.metadata.transcoder_name in POCKET
+        has_tokens = min(graph.token_ids) >= 0  # graph JSON need not say them
+        return has_tokens and (is_pocket or self._is_of_model(graph))
+
+    def _is_of_model(self, graph: OpenGraph) -> bool:
+        return self.model is not None and self.model.transcoder.name == graph.metadata.transcoder_name
 
     def run(self, graph: OpenGraph, request: SteerRequest) -> dict[str, Any]:
         """Intervene on the graph's prompt.
@@ -113,6 +115,7 @@ class Steering:
             )
         with self._lock:
             model = self._model_of(graph)
+            _check_files(model, graph)
             observed = self._observation(model, graph)
             result = intervene(
                 model, observed, request.interventions, request.mode, generate=request.generate, n_top=N_TOP
@@ -120,7 +123,7 @@ class Steering:
             return _summary(model, result)
 
     def _model_of(self, graph: OpenGraph) -> ReplacementModel:
-        if self.model is not None:
+        if self.model is not None and self._is_of_model(graph):
             return self.model
         name = graph.metadata.transcoder_name
         if name not in self._pocket:
@@ -136,6 +139,14 @@ class Steering:
         observed = observe(model, prompt)
         self._observed = graph.token_ids, observed
         return observed
+
+
+def _check_files(model: ReplacementModel, graph: OpenGraph) -> None:
+    """Raise where the graph was traced with other files under the same names."""
+    there, here = graph.metadata.hashes, model.hashes
+    other = sorted(name for name, value in there.items() if here.get(name, value) != value)
+    if other:
+        raise InputError(f"the graph was traced with another {other[0]} than the loaded model has; trace it again")
 
 
 def _summary(model: ReplacementModel, result: InterventionResult) -> dict[str, Any]:

@@ -360,3 +360,29 @@ def test_the_single_file_says_that_it_cannot_steer(open_page, single):
     open_tab(page, "Steer")
     expect(page.get_by_text("serve it: orrery view")).to_be_visible()
     assert page.get_by_role("button", name="Add the selected feature").count() == 0
+
+
+@pytest.mark.parametrize("colours", ["light", "dark"])
+def test_axe_finds_nothing_serious(open_page, served, colours):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="runs where axe-playwright-python is")
+    page = open_page(served, colours=colours)
+    pin(page, features(page, 4))
+    page.get_by_role("button", name="Edit label").click()
+    check_axe(axe, page)
+    group(page, 2, "two")
+    page.locator(".nodes.pinned input[type=checkbox]").first.check()
+    check_axe(axe, page)
+    page.get_by_role("button", name="Enlarge").click()
+    check_axe(axe, page)
+    page.get_by_role("button", name="Back to the graph").click()
+    open_tab(page, "Steer")
+    page.get_by_role("button", name="Add supernode two").click()
+    page.locator(".steer-run button").click()
+    page.locator("table.steered").wait_for()
+    check_axe(axe, page)
+
+
+def check_axe(axe, page):
+    found = axe.Axe().run(page).response["violations"]
+    bad = [one for one in found if one["impact"] in ("serious", "critical")]
+    assert [(one["id"], [node["html"][:160] for node in one["nodes"]][:4]) for one in bad] == []

@@ -37,6 +37,9 @@ export class Keeper {
     this.listen(window, "focus", () => this.refresh());
     this.listen(window, "storage", (event) => (event as StorageEvent).key === keyOf(facts) && this.refresh());
     this.listen(window, "pagehide", () => this.save(true));
+    this.listen(window, "beforeunload", (event) => {
+      if (this.status.peek().kind === "failed" && this.isChanged()) event.preventDefault(); // the browser asks
+    });
   }
 
   stop(): void {

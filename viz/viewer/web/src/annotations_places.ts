@@ -42,13 +42,17 @@ export function serverPlace(slug: string): Place {
     },
     write: async (next, base, isLast) => {
       const headers = { "If-Match": `"${base.revision}"` };
-      const response = await sent("PUT", address, next, { headers, keepalive: isLast });
+      // Browsers let only small requests outlive the page.
+      const keepalive = isLast && JSON.stringify(next).length < MAX_LAST;
+      const response = await sent("PUT", address, next, { headers, keepalive });
       if (response.status === 409) return { current: (await response.json()).current };
       if (!response.ok) throw await failure(response);
       return { kept: await response.json() };
     },
   };
 }
+
+const MAX_LAST = 20_000; // letters, of up to three bytes each
 
 interface Stored {
   readonly base: Annotations; // those in the file when these were kept
