@@ -9,6 +9,7 @@ import scipy.sparse as sp
 from jaxtyping import Float, Int
 
 from circuits.layout import Layout
+from replacement_model.display import Displayed
 from replacement_model.labels import FeatureLabel
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class Books:
 
 
 @dataclass(frozen=True, slots=True)
-class Graph:
+class Graph(Displayed):
     """An attribution graph, as a sparse rectangle `adjacency[target, source]` (see `circuits.layout`).
 
     Attributes:

@@ -23,13 +23,14 @@ from circuits.influence import csr_arrays, node_influence
 from circuits.kernels import sweep_connected
 from circuits.layout import Layout
 from circuits.scores import completeness_score, replacement_score
+from replacement_model.display import Displayed
 from replacement_model.errors import InputError
 
 __all__ = ["Circuit", "prune"]
 
 
 @dataclass(frozen=True, slots=True)
-class Circuit:
+class Circuit(Displayed):
     """A graph, and the part of it that was kept.
 
     Attributes:

@@ -3,6 +3,7 @@ from .exchange.validation import validate, validate_graph_json
 from .exchange.violation import Violation
 from .frontend_json import graph_json, write_graph_json
 from .group_overview import group_summary, group_summary_dict
+from .notebook import show
 from .overview import summary, summary_dict
 from .picture import Picture
 from .tabular import graphml, tables
@@ -23,6 +24,7 @@ __all__ = [
     "merge_annotations",
     "page",
     "save_annotations",
+    "show",
     "summary",
     "summary_dict",
     "tables",

@@ -24,6 +24,7 @@ from circuits.studies.hallucination_separation import Separation, separate
 from circuits.studies.hallucination_steering import Steered, run_steering
 from circuits.studies.hallucination_supernodes import Member, activation_at, unknown_supernode
 from replacement_model import ReplacementModel
+from replacement_model.display import Displayed
 from replacement_model.interventions import write_specification
 from replacement_model.interventions.specification import Case, Specification
 
@@ -73,7 +74,7 @@ class TranscoderResult:
 
 
 @dataclass(frozen=True, slots=True)
-class HallucinationResult:
+class HallucinationResult(Displayed):
     """The study's result: one part for each transcoder of the same language model."""
 
     quick: bool

@@ -23,6 +23,7 @@ from circuits.influence import node_influence
 from circuits.pruning import Circuit
 from circuits.scores import completeness_score, replacement_score
 from circuits.supernodes.grouping import Grouping
+from replacement_model.display import Displayed
 from replacement_model.errors import InputError
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ __all__ = ["GroupedCircuit", "group", "prune_groups"]
 
 
 @dataclass(frozen=True, slots=True)
-class GroupedCircuit:
+class GroupedCircuit(Displayed):
     """A circuit with supernodes.
 
     Attributes:

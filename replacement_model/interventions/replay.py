@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from replacement_model.display import Displayed
 from replacement_model.errors import InputError
 from replacement_model.file_hashes import file_hashes
 from replacement_model.interventions.run import intervene
@@ -46,7 +47,7 @@ class CaseReplay:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ReplayResult:
+class ReplayResult(Displayed):
     """A specification run again.
 
     Attributes:

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from replacement_model.display import Displayed
 from replacement_model.interventions.conditions import Conditions
 from replacement_model.interventions.intervention import Intervention
 
@@ -71,7 +72,7 @@ class Continuation:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class InterventionResult:
+class InterventionResult(Displayed):
     """A prompt without and with an intervention.
 
     Attributes:
