@@ -12,11 +12,11 @@ from own_metadata import write_metadata
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
 FRAMES = {"comparing": 2, "dallas": 2}  # interactive pages
-BARS = {"comparing": 1, "dallas": 2}  # drawn interventions
+DRAWN = {"comparing": 2, "dallas": 2}  # interventions and checks
 
 
 def test_there_are_two() -> None:
-    assert {path.stem for path in NOTEBOOKS} == set(FRAMES) == set(BARS)
+    assert {path.stem for path in NOTEBOOKS} == set(FRAMES) == set(DRAWN)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -43,7 +43,7 @@ def test_a_notebook_runs_and_shows_what_it_says(path: Path, tmp_path: Path, monk
     pages = [data["text/html"] for data in shown if data.get("text/html", "").startswith("<iframe")]
     assert len(pages) == FRAMES[path.stem]
     assert all('id="orrery-data">' in page and "sandbox=" in page and len(page) < 1_500_000 for page in pages)
-    assert sum(data.get("text/html", "").startswith("<div><svg") for data in shown) == BARS[path.stem]
+    assert sum(data.get("text/html", "").startswith("<div><svg") for data in shown) == DRAWN[path.stem]
     # Text alone, where there is no browser: a summary, never the arrays that a graph holds.
-    assert all(re.search(r"replacement|Supernodes|next token", data["text/plain"]) for data in shown)
+    assert all(re.search(r"replacement|Supernodes|next token|Direct effects", data["text/plain"]) for data in shown)
     assert all("array(" not in data["text/plain"] for data in shown)

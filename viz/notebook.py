@@ -14,11 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, RenderableType
 
+from circuits.faithfulness.check import Checks
 from circuits.graph import Graph
 from circuits.pruning import Circuit
 from circuits.supernodes.grouped import GroupedCircuit
 from replacement_model.errors import InputError
 from replacement_model.interventions import InterventionResult, result_table
+from viz.faithfulness import check_summary
+from viz.figures import figure_bytes, intervention_bars
+from viz.figures.check import check_figure
 from viz.group_overview import group_summary
 from viz.overview import summary
 from viz.viewer.coverage import Budget
@@ -84,16 +88,15 @@ def html(value: object) -> str:
     """A result as HTML for a notebook's output.
 
     Args:
-        value: a graph, circuit or grouped circuit, the result of an intervention, or one that has `to_dict`.
+        value: a graph, circuit or grouped circuit, the result of an intervention or of a check, or one with `to_dict`.
     """
     if isinstance(value, AnyGraph):
         return show(value)._repr_html_()
-    bars = _bars(value) if isinstance(value, InterventionResult) else ""
-    return f'<div>{bars}<pre style="line-height: 1.25">{escape(text(value))}</pre></div>'
+    return f'<div>{_drawing(value)}<pre style="line-height: 1.25">{escape(text(value))}</pre></div>'
 
 
 def text(value: object) -> str:
-    """The same as plain text: summaries of graphs and interventions, of anything else its plain values."""
+    """The same as plain text: summaries of graphs, interventions and checks, of anything else its plain values."""
     for kinds, draw in _TEXTS:
         if isinstance(value, kinds):
             return _plain(draw(value))
@@ -109,6 +112,7 @@ _TEXTS: tuple[tuple[Any, Callable[[Any], RenderableType]], ...] = (
     (GroupedCircuit, group_summary),
     ((Graph, Circuit), summary),
     (InterventionResult, result_table),
+    (Checks, check_summary),
 )
 
 
@@ -121,13 +125,15 @@ def framed(content: str, height: int, title: str) -> str:
     )
 
 
-def _bars(result: InterventionResult) -> str:
-    """The tokens whose probability changed most, drawn."""
-    from viz.figures import figure_bytes, intervention_bars
-
-    if not (result.raised or result.lowered):
+def _drawing(value: object) -> str:
+    """The tokens whose probability changed most, or what a check found, drawn; nothing of anything else."""
+    if isinstance(value, InterventionResult) and (value.raised or value.lowered):
+        figure = intervention_bars(value)
+    elif isinstance(value, Checks):
+        figure = check_figure(value)
+    else:
         return ""
-    svg = figure_bytes(intervention_bars(result), "svg").decode()
+    svg = figure_bytes(figure, "svg").decode()
     return svg[svg.index("<svg") :]
 
 

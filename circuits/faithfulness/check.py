@@ -19,6 +19,8 @@ from circuits.faithfulness.summary import AblationSummary, summarise_ablations
 from circuits.graph import Graph
 from circuits.pruning import Circuit, prune
 from replacement_model import ReplacementModel
+from replacement_model.display import Displayed
+from replacement_model.errors import InputError
 
 __all__ = ["Check", "CheckSettings", "Checks", "check_circuit", "check_circuits"]
 
@@ -77,7 +79,7 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Checks:
+class Checks(Displayed):
     """Several graphs.
 
     Attributes:
@@ -118,7 +120,8 @@ def check_circuits(
         progress: called with (graphs done, graphs in all).
 
     Raises:
-        InputError: a graph was traced with another model, or its targets cannot be traced with `other`.
+        InputError: a graph was traced with another model or read from graph JSON, or its targets cannot be traced with
+            `other`.
 
     Example:
         >>> from circuits import attribute
@@ -131,6 +134,11 @@ def check_circuits(
     found = []
     for number, one in enumerate(circuits):
         circuit = one if isinstance(one, Circuit) else prune(one)
+        if circuit.graph.read_from is not None:
+            raise InputError(
+                "expected a graph with all its edges and books, got one that was read from graph JSON, which has "
+                "neither; trace the prompt again"
+            )
         found.append(check_circuit(model, circuit, other, chosen))
         if progress is not None:
             progress(number + 1, len(circuits))

@@ -79,3 +79,8 @@ def test_nothing_is_half_written(orrery, traced: Path, tmp_path: Path, monkeypat
     outcome = orrery("check", traced, *QUICK, "-o", tmp_path / "out")
     assert outcome.code == 130
     assert not (tmp_path / "out").exists()
+
+
+def test_graph_json_cannot_be_checked(orrery, refuse, tmp_path: Path) -> None:
+    orrery("trace", "the opposite of small is", "-o", tmp_path / "small.json")
+    refuse("check", tmp_path / "small.json", says="read from graph JSON, which has neither; trace the prompt again")

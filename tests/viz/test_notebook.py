@@ -6,7 +6,8 @@ import re
 import pytest
 
 import viz
-from circuits import find_groups, group, prune
+from circuits import attribute, find_groups, group, prune
+from circuits.faithfulness.check import CheckSettings, check_circuits
 from replacement_model import Intervention, ReplacementModel, intervene
 from replacement_model.errors import InputError
 from viz import notebook
@@ -97,3 +98,10 @@ def test_long_results_are_cut() -> None:
     told = notebook.text(Result())
     assert len(told) < notebook.MAX_TEXT + 100
     assert told.endswith("more characters, see to_dict())")
+
+
+def test_a_check_is_its_figure_and_what_was_found() -> None:
+    model = ReplacementModel.from_pretrained("pocket")
+    found = check_circuits(model, [attribute(model, "the opposite of small is")], settings=CheckSettings(3, 20))
+    assert notebook.html(found).startswith("<div><svg")
+    assert "Direct effects" in notebook.text(found)
