@@ -239,3 +239,23 @@ def test_without_workers_the_page_draws_by_itself(
     page.goto(place.as_uri())
     wait_until(page, "drawings.some(({ complete }) => complete)")
     page.close()
+
+
+def test_after_moving_the_picture_is_drawn_where_the_graph_is(
+    open_page: Callable[..., Any], pocket_graphs: Sequence[Graph], wait_until: Callable[..., None]
+) -> None:
+    page = open_page(page_of(prune(pocket_graphs[0], 1.0, 1.0)))
+    for _ in range(7):
+        page.get_by_role("button", name="Zoom in").click()
+    page.keyboard.press("g")
+    page.keyboard.press("Home")
+    page.keyboard.press("i")
+    wait_until(
+        page,
+        """["graph", "focus"].every((name) => {
+            const { view, complete } = drawings.filter(({ layer }) => layer === name).at(-1);
+            const { k, x, y } = document.querySelector(".drawing").__zoom;
+            const right = (view.width - document.querySelector(".drawing").clientWidth) / 2;
+            return complete && view.k === k && Math.abs(view.x - x - right) < 1;
+        })""",
+    )

@@ -107,17 +107,22 @@ function cellsOf(graph: Graph, kept: Uint8Array): Cells {
 function gridOf(graph: Graph, counts: Counts, most: number, spacing: Spacing): Grid {
   const steps = stepsOf(counts.length, spacing);
   const perLine = steps.map((step) => Math.max(1, Math.floor(most / step)));
+  const top = counts.length - 1;
+  const isAlone = counts[top].filter((n) => n > 0).length <= 1; // then logits may spread beyond their column
   const widths = graph.facts.tokens.map((token, pos) => {
     const name = Math.min(Math.max(LETTER * token.trim().length, 24), Math.max(spacing.label, 40));
     let widest = 0;
-    for (let r = 1; r < counts.length; r++) widest = Math.max(widest, Math.min(counts[r][pos], perLine[r]) * steps[r]);
+    for (let r = 1; r < (isAlone ? top : top + 1); r++) {
+      widest = Math.max(widest, Math.min(counts[r][pos], perLine[r]) * steps[r]);
+    }
     return Math.max(widest * spacing.x, name);
   });
+  const columns = bands(widths, GAP_X);
+  if (isAlone) perLine[top] = Math.max(1, Math.floor(end(columns) / (spacing.x * steps[top])));
   const heights = counts.map((row, r) => {
     const lines = Math.ceil(Math.max(...row) / perLine[r]);
     return lines === 0 ? EMPTY : lines * spacing.y;
   });
-  const columns = bands(widths, GAP_X);
   const rows = bands(heights.reverse(), GAP_Y).reverse();
   return { columns, rows, perLine, width: end(columns), height: end(rows) };
 }
@@ -140,7 +145,9 @@ function filled(graph: Graph, cells: Cells, grid: Grid, spacing: Spacing): Place
       cell.forEach((node, i) => {
         const [line, place] = [Math.floor(i / perLine), i % perLine];
         const inLine = Math.min(perLine, cell.length - line * perLine);
-        x[node] = columns[pos].start + columns[pos].size / 2 + (place - (inLine - 1) / 2) * spacing.x * steps[r];
+        const half = Math.min(inLine * spacing.x * steps[r], width) / 2;
+        const centre = Math.min(Math.max(columns[pos].start + columns[pos].size / 2, half), width - half);
+        x[node] = centre + (place - (inLine - 1) / 2) * spacing.x * steps[r];
         y[node] = rows[r].start + rows[r].size / 2 + (line - (lines - 1) / 2) * spacing.y;
       });
     });

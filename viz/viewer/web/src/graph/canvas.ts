@@ -23,8 +23,8 @@ const REACH = 14; // pixels from a node's centre within which the pointer means 
 interface Sheet {
   readonly canvas: HTMLCanvasElement;
   readonly context: ImageBitmapRenderingContext;
-  view: View | null;
-  isAsked: boolean;
+  view: View | null; // of the picture that is shown
+  asked: View | null; // of the latest request, until it is answered in full
 }
 
 // Without the call that a subscription begins with.
@@ -85,12 +85,17 @@ export class GraphCanvas {
     this.zoom.translateBy(select(this.root), x / this.transform.value.k, y / this.transform.value.k);
   }
 
-  // Moves the view so that a node is well inside it.
+  // Moves the view, no further than needed, so that a node is well inside it.
   reveal(node: number): void {
     const [x, y] = this.onScreen(node);
     const { clientWidth: width, clientHeight: height } = this.root;
-    if (x > AXIS.left + 20 && x < width - 30 && y > 30 && y < height - AXIS.bottom - 20) return;
-    this.panBy(width / 2 - x, height / 2 - y);
+    const within = (value: number, low: number, high: number) => Math.min(Math.max(value, low), Math.max(low, high));
+    const [inX, inY] = [within(x, AXIS.left + 12, width - 24), within(y, AXIS.top, height - AXIS.bottom - 12)];
+    if (inX !== x || inY !== y) {
+      // Then with what is around it.
+      const [toX, toY] = [within(x, AXIS.left + 120, width - 120), within(y, 110, height - AXIS.bottom - 90)];
+      this.panBy(toX - x, toY - y);
+    }
   }
 
   onScreen(node: number): readonly [number, number] {
@@ -107,7 +112,7 @@ export class GraphCanvas {
     const canvas = this.sheetsElement.appendChild(document.createElement("canvas"));
     canvas.className = `sheet sheet-${name}`;
     const context = canvas.getContext("bitmaprenderer", { alpha: name === "focus" }) as ImageBitmapRenderingContext;
-    return { canvas, context, view: null, isAsked: false };
+    return { canvas, context, view: null, asked: null };
   }
 
   private listen(): void {
@@ -208,11 +213,12 @@ export class GraphCanvas {
   private ask(layer: Layer): void {
     const { clientWidth: width, clientHeight: height } = this.root;
     if (width === 0 || height === 0 || this.scene === null) return;
-    this.sheets[layer].isAsked = true;
+    const view = this.view(MARGIN);
+    this.sheets[layer].asked = view;
     this.painter.draw({
       type: "draw",
       layer,
-      view: this.view(MARGIN),
+      view,
       near: this.view(NEAR_MARGIN),
       colours: this.colours,
       focus: this.pane.selected.peek() ?? -1,
@@ -238,9 +244,9 @@ export class GraphCanvas {
     sheet.canvas.style.height = `${view.height}px`;
     sheet.context.transferFromImageBitmap(bitmap);
     sheet.view = view;
-    if (complete) sheet.isAsked = false;
+    if (complete && sheet.asked !== null && isSame(sheet.asked, view)) sheet.asked = null;
     this.position(sheet);
-    this.root.dispatchEvent(new CustomEvent("drawn", { detail: { layer, version, complete } }));
+    this.root.dispatchEvent(new CustomEvent("drawn", { detail: { layer, version, complete, view } }));
   }
 
   private schedule(): void {
@@ -258,7 +264,8 @@ export class GraphCanvas {
     for (const sheet of Object.values(this.sheets)) this.position(sheet);
     if (this.scene !== null) this.axes.draw(this.scene, this.pane.graph.facts, this.transform.peek(), this.colours);
     const { graph } = this.sheets;
-    if (graph.view !== null && !graph.isAsked && !this.isCovered(graph.view)) this.askAll();
+    const latest = graph.asked ?? graph.view;
+    if (latest !== null && !this.isCovered(latest)) this.askAll();
   }
 
   private position({ canvas, view }: Sheet): void {
@@ -279,14 +286,13 @@ export class GraphCanvas {
   }
 
   private rested(): void {
-    const { k } = this.transform.peek();
     for (const layer of ["graph", "focus"] as const) {
-      const { view } = this.sheets[layer];
-      if (view === null || this.sheets[layer].isAsked || (layer === "focus" && this.pane.selected.peek() === null))
-        continue;
-      const wanted = this.view(MARGIN);
-      const isInPlace = view.k === k && Math.abs(view.x - wanted.x) < 1 && Math.abs(view.y - wanted.y) < 1;
-      if (!isInPlace || view.width !== wanted.width) this.ask(layer);
+      const latest = this.sheets[layer].asked ?? this.sheets[layer].view;
+      if (latest === null || (layer === "focus" && this.pane.selected.peek() === null)) continue;
+      if (!isSame(latest, this.view(MARGIN))) this.ask(layer);
     }
   }
 }
+
+const isSame = (a: View, b: View) =>
+  a.k === b.k && Math.abs(a.x - b.x) < 1 && Math.abs(a.y - b.y) < 1 && a.width === b.width && a.height === b.height;

@@ -63,7 +63,7 @@ export function* drawGraph(
   }
   context.globalAlpha = 1;
   drawNodes(context, scene, view, colours, scene.visible);
-  drawLabels(context, scene, labels, view, colours, scene.visible);
+  drawLabels(context, scene, labels, view, colours, scene.visible, false);
 }
 
 // One node with its edges and the nodes at their other ends.
@@ -88,7 +88,15 @@ export function drawFocus(
   context.globalAlpha = 1;
   const shown = scene.visible.filter((node) => ends.has(node));
   drawNodes(context, scene, view, colours, shown);
-  drawLabels(context, scene, labels, view, colours, Uint32Array.of(focus, ...shown.filter((node) => node !== focus)));
+  drawLabels(
+    context,
+    scene,
+    labels,
+    view,
+    colours,
+    Uint32Array.of(focus, ...shown.filter((node) => node !== focus)),
+    true,
+  );
   ring(context, scene, view, colours, focus);
 }
 
@@ -195,7 +203,6 @@ function ring(context: Context, scene: Scene, view: View, colours: Colours, node
 const FONT_SIZE = 11;
 const LETTER = 6; // its width, about
 const MOST_LABELS = 250;
-const FOCUSED = 40; // so few packed nodes are named all the same
 
 // The label of a node below it, where there is room: the more influential node comes first.
 function drawLabels(
@@ -205,10 +212,11 @@ function drawLabels(
   view: View,
   colours: Colours,
   nodes: Uint32Array,
+  isFocus: boolean,
 ): void {
   if (view.k < 0.55) return;
   // Between packed nodes nobody could tell whose label it is.
-  const all = scene.labelWidth > 0 || view.k > 2.4;
+  const all = isFocus || scene.labelWidth > 0 || view.k > 2.4;
   context.font = `${FONT_SIZE}px ${colours.font}`;
   context.textAlign = "center";
   context.textBaseline = "top";
@@ -221,7 +229,7 @@ function drawLabels(
   for (const node of nodes) {
     const [x, y] = [view.x + view.k * scene.x[node], view.y + view.k * scene.y[node] + radius + 3];
     if (x < 0 || y < 0 || x > view.width || y > view.height || labels[node] === "") continue;
-    if (!all && scene.kind[node] !== LOGIT && nodes.length > FOCUSED) continue;
+    if (!all && scene.kind[node] !== LOGIT) continue;
     const most = scene.labelWidth > 0 && scene.kind[node] !== LOGIT ? scene.labelWidth * view.k : 150;
     if (!room.isFree(x, y + FONT_SIZE / 2 + 1, LETTER, FONT_SIZE / 2)) continue;
     const text = fitted(context, labels[node], most);
