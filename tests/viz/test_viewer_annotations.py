@@ -146,7 +146,7 @@ def test_what_is_refused(value, says):
         parse_annotations(value)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000, '{"schema_version": 2}', b"\xff"])
+@pytest.mark.parametrize("text", ["", "[]", "{", "[" * 5_000, '{"schema_version": 2}', b"\xff"])
 def test_a_damaged_file_is_said_to_be_one_and_stays(tmp_path, text):
     path = tmp_path / "a.annotations.json"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())

@@ -133,7 +133,7 @@ def test_evidence_stops_where_it_does_not_fit(texas_graph, evidence):
 
 
 def test_large_graphs_fit_five_megabytes(make_random):
-    circuit = prune(make_random(1200, n_layers=12))
+    circuit = prune(make_random(900, n_layers=12))
     text = viz.page(circuit)
     assert 1_000_000 < len(text.encode()) < MAX_FILE_BYTES
     assert len(viz.page(circuit, budget=Budget(max_bytes=10**6)).encode()) < len(text.encode())

@@ -124,8 +124,8 @@ def test_a_part_suffices_up_to_its_largest_threshold(graphs, budget):
 def test_the_largest_threshold_is_the_largest(graphs, budget):
     data = payload(graphs["wide"], budget=budget)
     beyond = prune(graphs["wide"], data["thresholds"]["node_max"] + 1e-12, 1.0)
-    ids = {node["id"] for node in data["nodes"]}
-    assert not {node_names(graphs["wide"])[node] for node in np.flatnonzero(beyond.node_mask)} <= ids
+    ids, names = {node["id"] for node in data["nodes"]}, node_names(graphs["wide"])
+    assert not {names[node] for node in np.flatnonzero(beyond.node_mask)} <= ids
 
 
 def test_budgets_are_kept(graphs):

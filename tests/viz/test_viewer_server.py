@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import threading
 import urllib.error
@@ -109,6 +110,16 @@ def test_graph_json_of_other_programs_is_listed_and_keeps_its_supernodes(client,
     assert list(Library(place / "afar.json").paths()) == ["afar"]
     for name in ("afar.json", "texas.json", "notes.json", "afar.annotations.json"):
         (place / name).unlink()
+
+
+def test_file_names_may_be_any_bytes(place, texas):
+    folder = place / "names"
+    for name in (b"\xff\xfe", "Dallas – é".encode(), b"a;b?c=d&e#f", b" "):
+        save_circuit(texas, folder / f"{os.fsdecode(name)}.safetensors")
+    library = Library(folder)
+    assert list(library.paths()) == ["%20", "%FF%FE", "Dallas%20%E2%80%93%20%C3%A9", "a%3Bb%3Fc%3Dd%26e%23f"]
+    assert all(library.open(slug).value["slug"] == slug for slug in library.paths())
+    shutil.rmtree(folder)
 
 
 def test_a_changed_file_is_read_again(client, place, make_graph):

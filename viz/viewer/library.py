@@ -6,6 +6,7 @@ make them appear, are not in the list.
 """
 
 import logging
+import os
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -85,7 +86,7 @@ class Library:
         return dict(sorted({self._name(path): path for path in inside if self._summary(path) is not None}.items()))
 
     def _name(self, path: Path) -> str:
-        return quote(path.relative_to(self.root).with_suffix("").as_posix(), safe="")
+        return quote(os.fsencode(path.relative_to(self.root).with_suffix("").as_posix()), safe="")
 
     def summaries(self) -> list[dict[str, Any]]:
         """Name, title and origin of every graph, by name."""
@@ -110,10 +111,13 @@ class Library:
         return found
 
     def _summary(self, path: Path) -> dict[str, Any] | None:
-        """None for a file that is no graph, such as a model's weights."""
-        stamp = _stamp(path)
-        if stamp not in self._summaries:
-            self._summaries[stamp] = _summary(path)
+        """None for a file that is no graph, such as a model's weights, that cannot be read, or is gone by now."""
+        try:
+            stamp = _stamp(path)
+            if stamp not in self._summaries:
+                self._summaries[stamp] = _summary(path)
+        except OSError:
+            return None
         return self._summaries[stamp]
 
 

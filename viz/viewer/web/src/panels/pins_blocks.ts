@@ -32,7 +32,7 @@ export function blocksOf(pane: Pane): Block[] {
 
 const single = (pane: Pane, id: string, node: number): Block => ({
   key: id,
-  name: pane.label(node),
+  name: pane.name(node),
   nodes: [node],
   supernode: null,
   anchor: id,

@@ -80,7 +80,7 @@ function Add({ pane }: { pane: Pane }) {
       <button
         type="button"
         disabled={!isFeature}
-        onClick={() => node !== null && add(pane.graph.nodes[node].id, pane.label(node), [node])}
+        onClick={() => node !== null && add(pane.graph.nodes[node].id, pane.name(node), [node])}
       >
         Add the selected feature
       </button>

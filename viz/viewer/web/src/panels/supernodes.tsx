@@ -13,7 +13,7 @@ export function GroupForm({ pane, chosen }: { pane: Pane; chosen: Chosen }) {
   const ids = [...chosen.value].filter((id) => pane.graph.numberOf.has(id));
   if (ids.length === 0) return null;
   const [first] = ids;
-  const suggested = pane.label(pane.graph.numberOf.get(first) as number);
+  const suggested = pane.name(pane.graph.numberOf.get(first) as number);
   return (
     <form
       class="group-form"
