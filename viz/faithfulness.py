@@ -80,8 +80,9 @@ def check_markdown(checks: Checks) -> str:
 def _record(check: Check) -> Finding:
     record = check.record
     text = (
-        f"Activations differ from the model's by at most {record.activations:.1e} of the largest, targets by "
-        f"{record.targets:.1e}; edges, constants and omitted terms add up to every value within {record.books:.1e}."
+        f"Activations differ from the model's by at most {_share(record.activations)} of the largest, targets by "
+        f"{_share(record.targets)}; edges, constants and omitted terms add up to every value within "
+        f"{_share(record.books)}."
     )
     meaning = "The file describes this prompt in this model." if record.holds else "The file is not of this model."
     return Finding(_verdict(record.holds), "The record", text, meaning)
@@ -229,7 +230,8 @@ def _line(cells: tuple[str, ...]) -> str:
 def _closing(checks: Checks) -> str:
     n_held = sum(one.holds for one in checks.each)
     if checks.holds:
-        return f"What must be exact is exact, in {'the graph' if n_held == 1 else f'all {n_held} graphs'}."
+        which = "" if n_held == 1 else f", in all {n_held} graphs"
+        return f"What must be exact is exact{which}; what is measured says how far that reaches into the model."
     return f"What must be exact is not, in {len(checks.each) - n_held} of {len(checks.each)} graphs."
 
 
@@ -245,6 +247,10 @@ def _where(row: DownstreamRow) -> str:
 
 def _number(value: float) -> str:
     return "none" if np.isnan(value) else f"{value:.2f}"
+
+
+def _share(value: float) -> str:
+    return f"{value:.0e}" if value else "nothing"
 
 
 def _times(value: float) -> str:

@@ -21,9 +21,14 @@ def observe_graph(model: ReplacementModel, graph: Graph) -> Observation:
     """The model on the graph's prompt, with the logits that its targets read.
 
     Raises:
-        InputError: the graph was traced with another model or transcoder.
+        InputError: the graph was traced with another model or transcoder, or is what another file says of one.
     """
     metadata = graph.metadata
+    if graph.read_from is not None:
+        raise InputError(
+            "a graph that was read from JSON does not hold what must be checked; trace the prompt, or give the "
+            ".safetensors file"
+        )
     if model.transcoder.name != metadata.transcoder_name:
         raise InputError(
             f"the graph was traced with transcoder {metadata.transcoder_name}, this is {model.transcoder.name}; give "

@@ -1,16 +1,15 @@
 """What a graph predicts of the ablation of a feature: along its edges alone, or along all paths.
 
-Where features stay active, a feature's activation is its pre-activation, and the local replacement model is linear: if
-feature t loses a share x of its activation, everything that it writes loses that share. So the effect along all paths
-is a Neumann sum with signs, in place of the shares of absolute values of which influence is made.
+Along all paths the local replacement model is taken as linear: features that are active stay so, and one that loses a
+share of its activation writes as much less. It is influence with signs (see `circuits.studies.signed_effects`).
 """
 
 import numpy as np
-import scipy.sparse as sp
 from jaxtyping import Float, Int
 
 from circuits.graph import Graph
 from circuits.influence import node_influence
+from circuits.studies.signed_effects import signed_effects
 
 __all__ = ["direct_edges", "effects_of", "influence_on", "main_target", "total_effects_on"]
 
@@ -22,9 +21,7 @@ def main_target(graph: Graph) -> int:
 
 def influence_on(graph: Graph, target: int) -> Float[np.ndarray, "n_features"]:
     """Influence of every feature on one target, in the unpruned graph."""
-    weights = np.zeros(len(graph.targets))
-    weights[target] = 1.0
-    return node_influence(graph.adjacency, weights)[graph.layout.feature_nodes]
+    return node_influence(graph.adjacency, _only(graph, target))[graph.layout.feature_nodes]
 
 
 def direct_edges(graph: Graph, target: int) -> Float[np.ndarray, "n_features"]:
@@ -35,12 +32,7 @@ def direct_edges(graph: Graph, target: int) -> Float[np.ndarray, "n_features"]:
 
 def total_effects_on(graph: Graph, target: int) -> Float[np.ndarray, "n_features"]:
     """What every feature adds to one target along all paths, with signs; ablating it takes this away."""
-    direct = direct_edges(graph, target)
-    edges = _between_features(graph)
-    total = direct.copy()
-    for _ in range(graph.n_layers):  # a path has at most so many edges
-        total = direct + edges.T @ total
-    return total
+    return signed_effects(graph, _only(graph, target))[graph.layout.feature_nodes]
 
 
 def effects_of(graph: Graph, nodes: Int[np.ndarray, "n"]) -> Float[np.ndarray, "n n_rows"]:
@@ -48,19 +40,12 @@ def effects_of(graph: Graph, nodes: Int[np.ndarray, "n"]) -> Float[np.ndarray, "
     n_features = graph.layout.n_features
     whole = graph.adjacency[:, :n_features].astype(np.float64)
     first = -whole[:, nodes].toarray()  # [n_rows, n]
-    shares = 1.0 / _acts(graph)
+    acts = graph.feature_acts.astype(np.float64)
     total = first.copy()
     for _ in range(graph.n_layers):
-        total = first + whole @ (total[:n_features] * shares[:, None])
+        total = first + whole @ (total[:n_features] / acts[:, None])
     return total.T
 
 
-def _between_features(graph: Graph) -> sp.csr_array:
-    """Edges between features, per share of the target's activation."""
-    n_features = graph.layout.n_features
-    square = graph.adjacency[:n_features, :n_features].astype(np.float64)
-    return sp.csr_array(sp.diags_array(1.0 / _acts(graph)) @ square)
-
-
-def _acts(graph: Graph) -> Float[np.ndarray, "n_features"]:
-    return graph.feature_acts.astype(np.float64)
+def _only(graph: Graph, target: int) -> Float[np.ndarray, "n_targets"]:
+    return np.eye(len(graph.targets))[target]

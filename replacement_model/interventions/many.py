@@ -20,7 +20,7 @@ from replacement_model.prompt import Prompt, PromptLike
 
 __all__ = ["effects_of_many", "intervene_many"]
 
-ROWS_AT_ONCE = 2048  # positions of all prompts of a batch, where no batch size is given
+ROWS_AT_ONCE, BYTES_AT_ONCE = 2048, 2**27  # positions of a batch, and what is kept of all its layers
 
 Many = Sequence[Intervention | Sequence[Intervention]]
 
@@ -40,7 +40,7 @@ def intervene_many(
         prompt: as for `attribute`; or what `observe` gave, whose last logit position then counts.
         interventions: each one intervention, or several that act together, in order.
         mode: as for `intervene`.
-        batch_size: how many are run at once; None for about 2,048 positions. It changes time and memory alone.
+        batch_size: how many are run at once; None for at most 2,048 positions. It changes time and memory alone.
 
     Returns:
         Before any softcap, at the prompt's last position.
@@ -75,8 +75,14 @@ def effects_of_many(
         raise InputError(f"batch_size must be at least 1, got {batch_size}")
     conditions.check_layers(observed.model.host.n_layers)
     edits = [edits_of(observed, (one,) if isinstance(one, Intervention) else tuple(one)) for one in interventions]
-    size = max(1, ROWS_AT_ONCE // observed.n_pos) if batch_size is None else batch_size
+    size = _batch_size(observed) if batch_size is None else batch_size
     return (_effects(observed, edits[first : first + size], conditions) for first in range(0, len(edits), size))
+
+
+def _batch_size(observed: Observation) -> int:
+    host, itemsize = observed.model.host, observed.capture.embed.element_size()
+    n_rows = min(ROWS_AT_ONCE, BYTES_AT_ONCE // (host.n_layers * host.d_model * itemsize))
+    return max(1, n_rows // observed.n_pos)
 
 
 def _effects(observed: Observation, edits: Sequence[dict[int, LayerEdits]], conditions: Conditions) -> Effect:

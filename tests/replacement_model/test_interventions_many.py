@@ -55,12 +55,12 @@ def test_together_is_each_alone(architecture: str, first: int) -> None:
             assert float((together[1:] - together[:-1]).abs().max(1).values.min()) > 1e-4  # each row is its own
 
 
-@pytest.mark.parametrize("mode", ["free", "iterative", "direct"])
+@pytest.mark.parametrize("mode", ["iterative", "direct"])
 def test_the_batch_size_changes_nothing_and_the_last_position_counts(mode: str) -> None:
     model = tiny_model("gemma2")
     observed = observe(model, PROMPT, (2, 5))
     expected = torch.stack([intervene(model, observed, one, mode).logits_after[-1] for one in MANY])
-    for batch_size in (2, 100, None):
+    for batch_size in (2, None):
         given = intervene_many(model, observed, MANY, mode, batch_size=batch_size)
         torch.testing.assert_close(given, expected, rtol=0, atol=1e-12)
     torch.testing.assert_close(
@@ -83,7 +83,7 @@ def test_the_pocket_model(transcoder: str) -> None:
     many = [
         Intervention.ablate([(layer, int(pos), int(idx))])
         for layer, acts in observed.acts.items()
-        for pos, idx in zip(acts.pos[::25], acts.feature_idx[::25], strict=True)
+        for pos, idx in zip(acts.pos[::40], acts.feature_idx[::40], strict=True)
     ]
     for mode in ("free", "iterative", "direct"):
         alone = torch.cat([intervene(model, observed, one, mode).logits_after for one in many])

@@ -113,7 +113,7 @@ def _by_distance(axes: Axes, each: Sequence[Check]) -> None:
     axes.set(xlabel="layers from the ablated feature", ylabel="cosine")
     axes.set_title("predicted and measured changes")
     axes.set_ylim(top=1.08)
-    axes.legend(loc="lower left", fontsize=6)
+    axes.legend(loc="best", fontsize=6)
 
 
 def _stability(axes: Axes, each: Sequence[Check]) -> None:
