@@ -6,24 +6,15 @@ the saved file; its frame is a sandbox, whose script cannot reach the notebook. 
 large for it is shown as far as it fits, and the page says what is left out.
 """
 
-import io
-import json
-from collections.abc import Callable
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from rich.console import Console, RenderableType
-
-from circuits.faithfulness.check import Checks
 from circuits.graph import Graph
 from circuits.pruning import Circuit
 from circuits.supernodes.grouped import GroupedCircuit
 from replacement_model.errors import InputError
-from replacement_model.interventions import InterventionResult, result_table
-from viz.faithfulness import check_summary
-from viz.figures import figure_bytes, intervention_bars
-from viz.figures.check import check_figure
 from viz.group_overview import group_summary
+from viz.notebook_results import plain_text, result_html, result_text
 from viz.overview import summary
 from viz.viewer.coverage import Budget
 from viz.viewer.page import page
@@ -35,8 +26,6 @@ __all__ = ["Shown", "html", "show", "text"]
 
 HEIGHT = 640
 MAX_BYTES = 1_000_000
-MAX_TEXT = 4_000
-COLUMNS = 100
 AnyGraph = Graph | Circuit | GroupedCircuit
 
 
@@ -88,32 +77,17 @@ def html(value: object) -> str:
     """A result as HTML for a notebook's output.
 
     Args:
-        value: a graph, circuit or grouped circuit, the result of an intervention or of a check, or one with `to_dict`.
+        value: a graph, circuit or grouped circuit; the result of an intervention, a replay, a check or a study; or one
+            with `to_dict`.
     """
-    if isinstance(value, AnyGraph):
-        return show(value)._repr_html_()
-    return f'<div>{_drawing(value)}<pre style="line-height: 1.25">{escape(text(value))}</pre></div>'
+    return show(value)._repr_html_() if isinstance(value, AnyGraph) else result_html(value)
 
 
 def text(value: object) -> str:
-    """The same as plain text: summaries of graphs, interventions and checks, of anything else its plain values."""
-    for kinds, draw in _TEXTS:
-        if isinstance(value, kinds):
-            return _plain(draw(value))
-    to_dict = getattr(value, "to_dict", None)
-    if to_dict is None:
-        return repr(value)
-    facts = json.dumps(to_dict(), indent=2, ensure_ascii=False, default=str)
-    rest = f"\n… ({len(facts) - MAX_TEXT:,} more characters, see to_dict())" if len(facts) > MAX_TEXT else ""
-    return f"{type(value).__name__}\n{facts[:MAX_TEXT]}{rest}"
-
-
-_TEXTS: tuple[tuple[Any, Callable[[Any], RenderableType]], ...] = (
-    (GroupedCircuit, group_summary),
-    ((Graph, Circuit), summary),
-    (InterventionResult, result_table),
-    (Checks, check_summary),
-)
+    """The same as plain text: summaries, and of what is not known here its plain values."""
+    if isinstance(value, GroupedCircuit):
+        return plain_text(group_summary(value))
+    return plain_text(summary(value)) if isinstance(value, Graph | Circuit) else result_text(value)
 
 
 def framed(content: str, height: int, title: str) -> str:
@@ -123,24 +97,6 @@ def framed(content: str, height: int, title: str) -> str:
         f'<iframe srcdoc=\'{inner}\' sandbox="allow-scripts allow-downloads" loading="lazy" '
         f'title="{escape(title)}" style="width: 100%; height: {height}px; border: 1px solid #cccccc"></iframe>'
     )
-
-
-def _drawing(value: object) -> str:
-    """The tokens whose probability changed most, or what a check found, drawn; nothing of anything else."""
-    if isinstance(value, InterventionResult) and (value.raised or value.lowered):
-        figure = intervention_bars(value)
-    elif isinstance(value, Checks):
-        figure = check_figure(value)
-    else:
-        return ""
-    svg = figure_bytes(figure, "svg").decode()
-    return svg[svg.index("<svg") :]
-
-
-def _plain(content: RenderableType) -> str:
-    console = Console(file=io.StringIO(), width=COLUMNS, record=True, color_system=None, force_jupyter=False)
-    console.print(content)
-    return "\n".join(line.rstrip() for line in console.export_text().splitlines())
 
 
 def _whole(graph: AnyGraph) -> Graph:

@@ -34,6 +34,7 @@ from circuits.studies.multi_step_scoring import Trials, chosen_arms, run_arms, t
 from circuits.studies.multi_step_swaps import Choice
 from circuits.studies.multi_step_table import Case, Experiment, Table
 from replacement_model import ReplacementModel
+from replacement_model.display import Displayed
 from replacement_model.interventions import write_specification
 from replacement_model.interventions.specification import Case as SpecifiedCase
 from replacement_model.interventions.specification import Specification
@@ -52,7 +53,7 @@ Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class MultiStepResult:
+class MultiStepResult(Displayed):
     """What was found.
 
     Attributes:

@@ -8,8 +8,10 @@ import pytest
 import viz
 from circuits import attribute, find_groups, group, prune
 from circuits.faithfulness.check import CheckSettings, check_circuits
-from replacement_model import Intervention, ReplacementModel, intervene
+from replacement_model import Conditions, Intervention, ReplacementModel, intervene
 from replacement_model.errors import InputError
+from replacement_model.interventions import Case, Specification, replay
+from replacement_model.interventions.specification import outcome
 from viz import notebook
 
 PROMPT = "the capital of the state containing Dallas is"
@@ -96,7 +98,7 @@ def test_long_results_are_cut() -> None:
             return {"values": list(range(10_000))}
 
     told = notebook.text(Result())
-    assert len(told) < notebook.MAX_TEXT + 100
+    assert len(told) < 4_100
     assert told.endswith("more characters, see to_dict())")
 
 
@@ -105,3 +107,11 @@ def test_a_check_is_its_figure_and_what_was_found() -> None:
     found = check_circuits(model, [attribute(model, "the opposite of small is")], settings=CheckSettings(3, 20))
     assert notebook.html(found).startswith("<div><svg")
     assert "Direct effects" in notebook.text(found)
+
+
+def test_a_replay_is_its_table() -> None:
+    model, change = ReplacementModel.from_pretrained("pocket"), Intervention.ablate("1/-1/1006")
+    case = Case("one", PROMPT, (change,), Conditions("free"), 0, outcome(model, intervene(model, PROMPT, change)))
+    told = notebook.text(replay(model, Specification.of(model, [case])))
+    assert "largest difference" in told
+    assert "Austin" in told

@@ -12,7 +12,8 @@ from circuits.studies.hallucination_separation import Separation
 from circuits.studies.hallucination_steering import TESTS, Steered
 from circuits.studies.hallucination_supernodes import Member
 from circuits.studies.statistics import Estimate
-from viz.reports.hallucination import report
+from viz import notebook
+from viz.reports.hallucination import report, summary
 from viz.reports.parts import FigurePart, Report, Table
 
 
@@ -121,3 +122,9 @@ def test_every_figure_is_drawn(folder: StudyFolder) -> None:
     parts = [part for section in report(two, folder).sections for part in section.parts]
     drawn = [part.draw() for part in parts if isinstance(part, FigurePart) and callable(part.draw)]
     assert len(drawn) == 2 * 4 + 1
+
+
+def test_a_notebook_shows_the_summary() -> None:
+    result = HallucinationResult(True, 30, 10, (transcoder_result(estimate(0.2, 0.1, 0.3)),))
+    assert notebook.text(result) == summary(result)
+    assert "<strong>A quick look at a few prompts: its numbers mean little.</strong>" in notebook.html(result)

@@ -21,7 +21,7 @@ from viz.reports.hallucination_texts import DEFAULT, LIMITS, METHOD, PREDICTION,
 from viz.reports.markdown import plain
 from viz.reports.parts import FigurePart, Part, Report, Section, Text
 
-__all__ = ["report"]
+__all__ = ["report", "summary"]
 
 QUICK = "**A quick look at a few prompts: its numbers mean little.** "
 UNEVEN = 0.2
@@ -49,7 +49,7 @@ def report(result: HallucinationResult, folder: StudyFolder) -> Report:
         Section("What this does not show", (Text(LIMITS),)),
     ]
     kept = tuple(one for one in sections if one.parts and (one.parts != (shown,) or shown.rows))
-    return Report(TITLE, _summary(result), kept)
+    return Report(TITLE, summary(result), kept)
 
 
 def _graph(folder: StudyFolder, name: str, number: int, one: Example) -> FigurePart:
@@ -115,7 +115,8 @@ def _prediction(result: TranscoderResult) -> Iterator[Part]:
         yield tables.leading_table(result, population, LED)
 
 
-def _summary(result: HallucinationResult) -> str:
+def summary(result: HallucinationResult) -> str:
+    """What was found, in plain words, as Markdown."""
     lines = [f"- {line}" for part in result.transcoders for line in _claims(part)]
     head = f"{result.n_prompts} prompts about known and unknown entities, of {result.n_groups} groups."
     return (QUICK if result.quick else "") + "\n".join([head, "", *lines])

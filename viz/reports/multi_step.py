@@ -24,7 +24,7 @@ from viz.reports.multi_step_tables import (
 from viz.reports.multi_step_texts import CLAIMS, HEADINGS, LIMITS, METHOD, QUESTIONS
 from viz.reports.report import FigurePart, Report, Section, Table, Text
 
-__all__ = ["report"]
+__all__ = ["report", "summary"]
 
 PICTURES_PER_TABLE = 1
 PICTURED = ("cities", "meanings")
@@ -54,10 +54,11 @@ def report(result: MultiStepResult, folder: StudyFolder) -> Report:
         Section("What was chosen, on what", (choices_table(result),)),
         Section("Limits", (Text(LIMITS),)),
     ]
-    return Report("Does the model reason in steps?", _summary(result), tuple(sections))
+    return Report("Does the model reason in steps?", summary(result), tuple(sections))
 
 
-def _summary(result: MultiStepResult) -> str:
+def summary(result: MultiStepResult) -> str:
+    """What was found, in plain words, as Markdown."""
     lines = [f"- {line}" for line in _claims(result)]
     return (QUICK if result.quick else "") + "\n".join(
         [
