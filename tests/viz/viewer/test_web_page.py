@@ -259,3 +259,27 @@ def test_after_moving_the_picture_is_drawn_where_the_graph_is(
             return complete && view.k === k && Math.abs(view.x - x - right) < 1;
         })""",
     )
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.8, 1.0])
+def test_nodes_stand_in_their_column_and_row_and_none_on_another(
+    open_page: Callable[..., Any], two_graphs_page: str, threshold: float
+) -> None:
+    page = open_page(two_graphs_page)
+    places = page.evaluate(
+        """(threshold) => {
+            const [pane] = orrery.panes.value;
+            pane.nodeThreshold.value = threshold;
+            const { x, y, columns, rows, width, height } = pane.placement.value;
+            return pane.graph.nodes.flatMap(({ kind, pos, layer }, node) => pane.pruned.value.nodes[node] ? [{
+              kind, x: x[node], y: y[node], column: columns[pos], row: rows[layer + 1], width, height,
+            }] : []);
+        }""",
+        threshold,
+    )
+    for one in places:
+        left = 0 if one["kind"] == "logit" else one["column"]["start"]
+        size = one["width"] if one["kind"] == "logit" else one["column"]["size"]
+        assert left <= one["x"] <= left + size
+        assert one["row"]["start"] <= one["y"] <= one["row"]["start"] + one["row"]["size"]
+    assert len({(one["x"], one["y"]) for one in places}) == len(places)

@@ -64,12 +64,16 @@ function Page({ pane }: { pane: Pane }) {
 }
 
 function Bar({ pane }: { pane: Pane }) {
+  const isChoice = summaries.value.length > 1 && panes.value.length === 1;
   return (
     <header class="bar">
       <Logo />
-      <h1 title={pane.graph.facts.prompt}>{pane.graph.facts.title}</h1>
-      {summaries.value.length > 1 && panes.value.length === 1 && (
+      <h1 class={isChoice ? "unseen" : ""} title={pane.graph.facts.prompt}>
+        {pane.graph.facts.title}
+      </h1>
+      {isChoice && (
         <select
+          class="title"
           aria-label="Graph"
           value={pane.graph.facts.slug}
           onChange={(event) => openGraph(event.currentTarget.value).catch(report)}
@@ -81,6 +85,7 @@ function Bar({ pane }: { pane: Pane }) {
           ))}
         </select>
       )}
+      <span class="space" />
       <AnnotationsBar pane={pane} />
       <button type="button" class="quiet" onClick={nextTheme} title="Light, dark, or as the system has it (t)">
         {{ system: "Auto", light: "Light", dark: "Dark" }[theme.value]}

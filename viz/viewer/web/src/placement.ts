@@ -145,8 +145,10 @@ function filled(graph: Graph, cells: Cells, grid: Grid, spacing: Spacing): Place
       cell.forEach((node, i) => {
         const [line, place] = [Math.floor(i / perLine), i % perLine];
         const inLine = Math.min(perLine, cell.length - line * perLine);
-        const half = Math.min(inLine * spacing.x * steps[r], width) / 2;
-        const centre = Math.min(Math.max(columns[pos].start + columns[pos].size / 2, half), width - half);
+        const middle = columns[pos].start + columns[pos].size / 2;
+        const half = (inLine * spacing.x * steps[r]) / 2;
+        // Wider than its column are only logits, which must not go beyond the graph.
+        const centre = half <= columns[pos].size / 2 || r !== rows.length - 1 ? middle : Math.min(middle, width - half);
         x[node] = centre + (place - (inLine - 1) / 2) * spacing.x * steps[r];
         y[node] = rows[r].start + rows[r].size / 2 + (line - (lines - 1) / 2) * spacing.y;
       });
