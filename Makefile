@@ -1,4 +1,4 @@
-# make demo | test | test-slow | test-4.57 | test-browser | lint | format | bench | viewer | readme | clean | distclean
+# make demo | studies | test | test-slow | test-4.57 | test-browser | lint | format | bench | viewer | readme | clean | distclean
 #
 # Every target installs what it needs into .venv first (test-4.57, test-slow and bench also into .venv-4.57: an older
 # transformers, and circuit-tracer to compare with). Another Python: make test PYTHON=python3.13
@@ -11,10 +11,11 @@ BIN := $(VENV)/bin
 VENV_457 := .venv-4.57
 OUT ?= out
 PROMPT := the capital of the state containing Dallas is
+STUDY_FLAGS ?=
 PYTEST_FLAGS ?= -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-4.57 test-browser lint format bench viewer viewer-current readme graphviz chromium clean distclean
+.PHONY: help demo studies test test-slow test-4.57 test-browser lint format bench viewer viewer-current readme graphviz chromium clean distclean
 
 help:
 	@sed -n '1,5s/^# \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
@@ -66,6 +67,11 @@ chromium:
 
 demo: $(VENV)/.runtime graphviz
 	@$(BIN)/orrery trace "$(PROMPT)" --output $(OUT)
+
+# Both case studies on the pocket model, each in a folder with its report; interrupted, they go on. A look: STUDY_FLAGS=--quick
+studies: $(VENV)/.runtime graphviz
+	@$(BIN)/orrery study multi-step --output $(OUT)/multi-step $(STUDY_FLAGS)
+	@$(BIN)/orrery study hallucination --output $(OUT)/hallucination $(STUDY_FLAGS)
 
 test: $(VENV)/.dev graphviz
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)

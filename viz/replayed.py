@@ -1,4 +1,4 @@
-"""A replayed specification for the terminal: one line a case, and the tokens of some, before and after."""
+"""A replayed specification for the terminal: a line for each case, and the tokens of some, before and after."""
 
 from collections.abc import Sequence
 
@@ -21,16 +21,24 @@ def replay_table(result: ReplayResult, details: Sequence[CaseReplay] = ()) -> Re
         result: of `replay`.
         details: cases of which all tokens are shown, with what was expected of them.
     """
+    differing = set(map(id, result.differing))
     table = Table(box=None, pad_edge=False, header_style="cyan")
-    for name in ("case", "before", "after", "expected"):
-        table.add_column(name)
-    table.add_column("largest difference", justify="right")
-    table.add_column("")
+    for name in ("before", "after", *(["expected after"] if differing else [])):
+        table.add_column(name, no_wrap=True)
+    table.add_column("off by", justify="right", no_wrap=True)
+    table.add_column("case")
     for one in result.cases:
-        agrees = one.agrees(result.tolerance)
-        tokens = (one.found.before, one.found.after, one.case.expected.after)
-        cells = [Text(visible(one.case.name)), *(Text(_first(row)) for row in tokens), Text(f"{one.difference:.1e}")]
-        table.add_row(*cells, "" if agrees else "differs", style=None if agrees else "red")
+        tokens = [one.found.before, one.found.after, *([one.case.expected.after] if differing else [])]
+        case = Text(visible(one.case.name))
+        if id(one) in differing:
+            case = Text("differs: ", style="bold").append_text(case)
+        style = "red" if id(one) in differing else None
+        table.add_row(
+            *(Text(_first(row)) for row in tokens),
+            Text(f"{one.difference:.0e}" if one.difference else "0"),
+            case,
+            style=style,
+        )
     return Group(table, *(_details(one, result.tolerance) for one in details))
 
 

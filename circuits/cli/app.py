@@ -21,6 +21,7 @@ from circuits.cli.pocket import pocket
 from circuits.cli.prune import prune
 from circuits.cli.replay import replay
 from circuits.cli.startup import leave
+from circuits.cli.study import study
 from circuits.cli.trace import trace
 from circuits.cli.validate import validate
 from circuits.cli.view import view
@@ -64,6 +65,7 @@ app = typer.Typer(
 for command in (trace, prune, export, view, group, intervene, check, replay, info, convert, validate):
     app.command(name=command.__name__)(command)
 app.add_typer(features, name="features")
+app.add_typer(study, name="study")
 app.add_typer(pocket, name="pocket")
 
 

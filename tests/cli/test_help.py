@@ -19,6 +19,7 @@ COMMANDS = (
     "validate",
     "view",
     "features",
+    "study",
     "pocket",
 )
 HEAVY = ("torch", "transformers", "numba", "scipy", "networkx", "graphviz", "safetensors", "huggingface_hub", "numpy")

@@ -57,7 +57,7 @@ def specification(model: ReplacementModel) -> Specification:
             measured_case(
                 model, "two", PROMPT, [Intervention.set("0/3:/1", 2.0), Intervention.add("2/*/5", -1.0)], held
             ),
-            measured_case(model, "swap", PROMPT, Intervention.swap("0/-1/1", by=texas), "iterative", generate=3),
+            measured_case(model, "swap", PROMPT, Intervention.swap("0/-1/1", by=texas), "iterative", generate=1),
             measured_case(model, "other", PROMPT, Intervention.swap("0/-1/1", prompt=PROMPT[:4], read_at=-1)),
         ],
     )

@@ -1,4 +1,5 @@
 import re
+import subprocess
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 from pathlib import Path
@@ -140,6 +141,16 @@ def test_the_last_section_says_what_it_was_made_with(written: Path, page: Page) 
         assert "orrery replay FOLDER/interventions.json" in text
         assert "clt, plt" in text
     assert sum(attrs.get("class") == "hash" for tag, attrs in page.elements if tag == "td") == len(hashes)
+
+
+def test_many_graphs_have_one_hash_that_sha256sum_gives(tmp_path: Path) -> None:
+    with StudyFolder.open(tmp_path, "sample", {}, {}) as folder:
+        for i in range(20):
+            folder.write_text(f"graphs/{'aB'[i % 2]}-{i}.safetensors", str(i))
+        write_report(Report("T", "S", ()), folder)
+    command = "LC_ALL=C; export LC_ALL; sha256sum graphs/*.safetensors | sha256sum"
+    done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.split()[0] in (tmp_path / "report.md").read_text()
 
 
 def test_without_graphviz_the_source_is_written_and_the_report_says_so(

@@ -17,7 +17,7 @@ __all__ = ["report_html"]
 
 FOLDER = Path(__file__).parent
 SHA256 = re.compile(r"[0-9a-f]{64}")
-LONG_TABLE = 24  # rows; a longer one may go over to the next page, under its head again
+LONG_TABLE = 16  # rows; a longer one may go over to the next page, under its head again
 
 
 @dataclass(frozen=True, slots=True)

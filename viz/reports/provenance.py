@@ -1,5 +1,6 @@
 """The last section of every report: what it was made with, file by file, and how to make it again."""
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from viz.reports.parts import Cell, Section, Table, Text
 __all__ = ["provenance"]
 
 STATED = ("results.json", "interventions.json", "interventions-*.json", f"{GRAPHS}/*.safetensors")
+MOST_LISTED = 12  # of one kind; of more, the hash of their hashes
 
 
 def provenance(folder: StudyFolder, command: str | None) -> Section:
@@ -39,8 +41,16 @@ def provenance(folder: StudyFolder, command: str | None) -> Section:
 
 
 def _files(folder: StudyFolder) -> list[tuple[Cell, ...]]:
-    paths = [path for pattern in STATED for path in sorted(folder.path.glob(pattern))]
-    return [(path.relative_to(folder.path).as_posix(), sha256(path)) for path in paths]
+    found: list[tuple[Cell, ...]] = []
+    for pattern in STATED:
+        paths = sorted(folder.path.glob(pattern))
+        rows = [(path.relative_to(folder.path).as_posix(), sha256(path)) for path in paths]
+        if len(rows) > MOST_LISTED:
+            lines = "".join(f"{digest}  {name}\n" for name, digest in rows)  # as the program sha256sum prints them
+            name = f"{len(rows)} files: sha256sum {pattern} | sha256sum"
+            rows = [(name, hashlib.sha256(lines.encode()).hexdigest())]
+        found += rows
+    return found
 
 
 def _rows(values: Mapping[str, Any]) -> tuple[tuple[Cell, ...], ...]:
@@ -48,6 +58,8 @@ def _rows(values: Mapping[str, Any]) -> tuple[tuple[Cell, ...], ...]:
 
 
 def _text(value: Any) -> Cell:
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {one}" for name, one in value.items())
     if isinstance(value, list):
         return ", ".join(map(str, value))
     return value if isinstance(value, (str, int, float)) or value is None else str(value)
