@@ -25,7 +25,7 @@ from viz.text import text_width, visible
 __all__ = ["GraphFigure", "graph_figure", "pinned_figure"]
 
 LARGE_ENOUGH = 7.0  # points: type need not be larger, if that makes a figure lower
-PACKED_SIZES = (7.0, 6.5, 6.0, 5.5, 5.0)
+PACKED_SIZES = (7.0, 6.5, 6.0, 5.5, 5.0, 4.5, 4.0, 3.5, 3.0)
 LARGEST = 8.0  # points: no text of a box is larger, so a small circuit is narrower than the page
 READABLE = 5.0  # points
 TALLEST = 8.75  # inches: a page

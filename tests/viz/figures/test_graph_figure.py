@@ -2,6 +2,7 @@ import re
 import shutil
 import subprocess
 import xml.etree.ElementTree as ET
+from functools import cache
 from itertools import combinations
 from pathlib import Path
 
@@ -62,11 +63,17 @@ def test_lines_keep_their_length_where_the_font_is_absent(column_svg: ET.Element
         assert text.attrib["font-family"].startswith("Arial, Helvetica")
 
 
+@cache
+def ink(text: str, size: float, weight: str) -> float:
+    prop = FontProperties(family=list(installed("sans")), size=size, weight=weight)
+    return TextPath((0, 0), text, prop=prop, usetex=False).get_extents().width
+
+
 def text_extent(text: ET.Element) -> tuple[float, float]:
     """Left and right end, measured with the font itself."""
-    weight = "bold" if text.attrib.get("font-weight") == "bold" else "normal"
-    prop = FontProperties(family=list(installed("sans")), size=float(text.attrib["font-size"]), weight=weight)
-    width = TextPath((0, 0), text.text.replace("\xa0", " "), prop=prop, usetex=False).get_extents().width
+    width = ink(
+        text.text.replace("\xa0", " "), float(text.attrib["font-size"]), text.attrib.get("font-weight", "normal")
+    )
     x = float(text.attrib["x"])
     return (x, x + width) if text.attrib["text-anchor"] == "start" else (x - width / 2, x + width / 2)
 
@@ -137,7 +144,8 @@ def test_type_is_never_larger_than_8_points(make_graph):
 
 def test_kinds_and_signs_need_no_colour(texas_graph: Graph):
     """Each pair of kinds differs in its border, each sign in its line; shapes and grey levels are those of print."""
-    source = graph_figure(prune(texas_graph, 1.0, 1.0)).picture().source
+    layout = texas_graph.layout
+    source = pinned_figure(texas_graph, [*range(layout.n_features), layout.error_node(2, 9)]).picture().source
     nodes = re.findall(r"^\tn\d+ \[label=.*$", source, re.M)
     borders = {(*re.findall(r'style="?([\w,]+)', node), *re.findall(r"penwidth=([\d.]+)", node)) for node in nodes}
     assert borders == {(), ("filled,rounded",), ("filled,dashed", "0.6"), ("filled,rounded", "1.4")}
@@ -197,3 +205,10 @@ def test_equal_input_gives_equal_figures(texas: Circuit):
 def test_bad_input(texas: Circuit, act, words: str):
     with pytest.raises(InputError, match=words):
         act(texas)
+
+
+def test_many_layers_make_a_figure_higher_before_they_make_type_tiny(make_random):
+    deep = prune(make_random(50, n_layers=26, tokens=[f"tok{i}" for i in range(40)]), 0.8)
+    figure = graph_figure(deep, max_nodes=36)
+    assert figure.plan.height * figure.scale / 72 > 5
+    assert figure.smallest_type >= 4
