@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from large_graph import large_graph
 
 from circuits import prune
 from circuits.graph import Graph
+from circuits.pruning import Circuit
 from replacement_model.labels import FeatureLabel
 from viz.viewer.page import page as page_of
 
@@ -283,3 +285,23 @@ def test_nodes_stand_in_their_column_and_row_and_none_on_another(
         assert left <= one["x"] <= left + size
         assert one["row"]["start"] <= one["y"] <= one["row"]["start"] + one["row"]["size"]
     assert len({(one["x"], one["y"]) for one in places}) == len(places)
+
+
+def test_other_targets_have_no_probability(open_page: Callable[..., Any], other_targets: Circuit) -> None:
+    page = open_page(page_of(other_targets))
+    expect(page.get_by_role("heading", name="What this graph explains")).to_be_visible()
+    page.get_by_role("button", name="Austin − Houston").click()
+    panel = page.get_by_role("tabpanel")
+    expect(panel.locator(".kind-line")).to_contain_text("Target: difference")
+    expect(panel).not_to_contain_text("Probability")
+
+
+def test_a_long_prompt_fits(open_page: Callable[..., Any]) -> None:
+    page = open_page(page_of(prune(large_graph(3_000, 9_000, n_layers=4, n_pos=500), 0.9, 0.9)))
+    bounds = page.evaluate(
+        """(([pane]) => {
+            const box = document.querySelector(".drawing");
+            return [box.__zoom.k * pane.placement.value.width, box.clientWidth];
+        })(orrery.panes.value)"""
+    )
+    assert bounds[0] <= bounds[1]

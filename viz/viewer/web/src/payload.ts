@@ -8,11 +8,12 @@ export const [FEATURE, ERROR, TOKEN, LOGIT] = [0, 1, 2, 3];
 export interface NodeFacts {
   readonly id: string;
   readonly kind: NodeKind;
+  readonly target_kind: "logit" | "difference" | "direction" | "feature" | null; // what a node of kind "logit" is
   readonly layer: number;
   readonly pos: number;
   readonly feature_idx: number | null;
   readonly activation: number | null;
-  readonly probability: number | null;
+  readonly probability: number | null; // a logit's; the weight of another target
   readonly influence: number | null;
   readonly rank: number | null;
   readonly cumulative: number | null;
@@ -93,6 +94,7 @@ export interface Graph {
   readonly kind: Uint8Array; // place in KINDS
   readonly rank: Int32Array; // -1 for logits
   readonly numberOf: ReadonlyMap<string, number>;
+  readonly tokenNodes: Int32Array; // per position
 }
 
 export const SCHEMA_VERSION = 1;
@@ -136,7 +138,16 @@ export function decode(facts: Payload): Graph {
     kind: Uint8Array.from(nodes, (node) => KINDS.indexOf(node.kind)),
     rank: Int32Array.from(nodes, (node) => node.rank ?? -1),
     numberOf: new Map(nodes.map((node, number) => [node.id, number])),
+    tokenNodes: tokenNodes(facts),
   };
+}
+
+function tokenNodes({ nodes, tokens }: Payload): Int32Array {
+  const result = new Int32Array(tokens.length).fill(-1);
+  nodes.forEach(({ kind, pos }, node) => {
+    if (kind === "token") result[pos] = node;
+  });
+  return result;
 }
 
 const ARRAYS = { uint16: Uint16Array, uint32: Uint32Array, float32: Float32Array, float64: Float64Array } as const;

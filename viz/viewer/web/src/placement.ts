@@ -29,6 +29,7 @@ const EMPTY = 8;
 const GAP_X = 22;
 const GAP_Y = 16;
 const LETTER = 6.5;
+const LONG_PROMPT = 100; // tokens, above which their names need no room
 const READABLE = 0.85; // scale above which labels can be read
 export const LARGEST = 1.4; // scale to which a small graph is enlarged
 const DENSE: Spacing = { x: 22, y: 22, logit: 3, label: 0 };
@@ -108,16 +109,17 @@ function gridOf(graph: Graph, counts: Counts, most: number, spacing: Spacing): G
   const steps = stepsOf(counts.length, spacing);
   const perLine = steps.map((step) => Math.max(1, Math.floor(most / step)));
   const top = counts.length - 1;
+  const isLong = counts[0].length > LONG_PROMPT;
   const isAlone = counts[top].filter((n) => n > 0).length <= 1; // then logits may spread beyond their column
   const widths = graph.facts.tokens.map((token, pos) => {
-    const name = Math.min(Math.max(LETTER * token.trim().length, 24), Math.max(spacing.label, 40));
+    const name = isLong ? 6 : Math.min(Math.max(LETTER * token.trim().length, 24), Math.max(spacing.label, 40));
     let widest = 0;
     for (let r = 1; r < (isAlone ? top : top + 1); r++) {
       widest = Math.max(widest, Math.min(counts[r][pos], perLine[r]) * steps[r]);
     }
     return Math.max(widest * spacing.x, name);
   });
-  const columns = bands(widths, GAP_X);
+  const columns = bands(widths, isLong ? 6 : GAP_X);
   if (isAlone) perLine[top] = Math.max(1, Math.floor(end(columns) / (spacing.x * steps[top])));
   const heights = counts.map((row, r) => {
     const lines = Math.ceil(Math.max(...row) / perLine[r]);

@@ -62,9 +62,9 @@ export class Pane {
 
   // The text beside a node of the drawn graph.
   shortLabel(node: number): string {
-    const { kind, probability } = this.graph.nodes[node];
+    const { kind, target_kind: target, probability } = this.graph.nodes[node];
     if (kind === "error" || kind === "token") return ""; // tokens are named below
-    if (kind === "logit") return `${this.label(node)} ${percent(probability)}`;
+    if (kind === "logit" && target === "logit") return `${this.label(node)} ${percent(probability)}`;
     return this.label(node).replace(/^no match; /, ""); // what a label without a concept begins with
   }
 
@@ -74,9 +74,10 @@ export class Pane {
 
   // One sentence for a screen reader.
   description(node: number): string {
-    const { kind, layer, pos, influence, probability } = this.graph.nodes[node];
+    const { kind, target_kind: target, layer, pos, influence, probability } = this.graph.nodes[node];
     const share = influence === null ? "" : `, influence ${percent(influence / this.graph.facts.influence_total)}`;
     if (kind === "token") return `embedding of ${this.label(node)}, position ${pos}${share}`;
+    if (kind === "logit" && target !== "logit") return `target ${this.label(node)}, a ${target}, position ${pos}`;
     if (kind === "logit") return `logit ${this.label(node)}, probability ${percent(probability)}`;
     if (kind === "error") return `error, layer ${layer}, position ${pos} ${this.token(node)}${share}`;
     return `feature ${this.label(node)}, layer ${layer}, position ${pos} ${this.token(node)}${share}`;

@@ -118,7 +118,7 @@ export class GraphCanvas {
   private listen(): void {
     const { root } = this;
     this.zoom
-      .scaleExtent([0.02, 12])
+      .scaleExtent([0.002, 12])
       .clickDistance(4)
       .on("zoom", ({ transform, sourceEvent }) => {
         this.transform.value = transform;

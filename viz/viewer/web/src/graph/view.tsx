@@ -28,7 +28,7 @@ export function GraphView({ pane, side }: { pane: Pane; side: number }) {
 }
 
 function Prompt({ pane, name }: { pane: Pane; name: string | null }) {
-  const { nodes, facts } = pane.graph;
+  const { nodes, facts, tokenNodes } = pane.graph;
   const selected = pane.selected.value;
   const pos = selected === null ? -1 : nodes[selected].pos;
   return (
@@ -36,7 +36,7 @@ function Prompt({ pane, name }: { pane: Pane; name: string | null }) {
       {name !== null && <span class={`side-name side-${name}`}>{name}</span>}
       <ol aria-label="Tokens of the prompt">
         {facts.tokens.map((token, position) => {
-          const node = nodes.findIndex((one) => one.kind === "token" && one.pos === position);
+          const node = tokenNodes[position];
           return (
             <li key={position}>
               <button

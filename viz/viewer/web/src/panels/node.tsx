@@ -20,12 +20,12 @@ const KIND_NAMES: Readonly<Record<NodeKind, string>> = {
 export function NodePanel({ pane }: { pane: Pane }) {
   const node = pane.selected.value;
   if (node === null) return <Welcome pane={pane} />;
-  const { kind, layer, feature_idx: index } = pane.graph.nodes[node];
+  const { kind, target_kind: target, layer, feature_idx: index } = pane.graph.nodes[node];
   return (
     <article class="node-panel">
       <header>
         <p class="kind-line">
-          <KindIcon kind={kind} /> {KIND_NAMES[kind]}
+          <KindIcon kind={kind} /> {target === null || target === "logit" ? KIND_NAMES[kind] : `Target: ${target}`}
           {kind === "feature" && ` ${layer}/${index}`}
           {!pane.pruned.value.nodes[node] && <em> · not in the pruned graph</em>}
         </p>
@@ -42,17 +42,18 @@ export function NodePanel({ pane }: { pane: Pane }) {
 
 function Welcome({ pane }: { pane: Pane }) {
   const logits = pane.graph.nodes.flatMap(({ kind }, node) => (kind === "logit" ? [node] : []));
+  const isOfLogits = logits.every((node) => pane.graph.nodes[node].target_kind === "logit");
   return (
     <>
       <p class="hint">
         Select a node to see what it is, what feeds it and what it feeds. Press <kbd>?</kbd> for the keyboard.
       </p>
-      <Section title="What the model says next">
+      <Section title={isOfLogits ? "What the model says next" : "What this graph explains"}>
         <ul class="nodes">
           {logits.map((node) => (
             <li key={node}>
               <NodeButton pane={pane} node={node}>
-                <span class="value">{percent(pane.graph.nodes[node].probability)}</span>
+                <span class="value">{probabilityOf(pane, node)}</span>
               </NodeButton>
             </li>
           ))}
@@ -62,11 +63,17 @@ function Welcome({ pane }: { pane: Pane }) {
   );
 }
 
+function probabilityOf(pane: Pane, node: number): string {
+  const { target_kind: target, probability } = pane.graph.nodes[node];
+  return target === "logit" ? percent(probability) : "";
+}
+
 function factRows(pane: Pane, node: number) {
   const facts = pane.graph.nodes[node];
   const { influence_total: total, n_layers: nLayers } = pane.graph.facts;
   const rows: [string, string][] = [];
-  if (facts.kind === "logit") rows.push(["Probability", percent(facts.probability)]);
+  if (facts.target_kind === "logit") rows.push(["Probability", percent(facts.probability)]);
+  else if (facts.target_kind !== null) rows.push(["Weight", number(facts.probability)]);
   if (facts.activation !== null) rows.push(["Activation", number(facts.activation)]);
   if (facts.influence !== null) rows.push(["Influence", percent(facts.influence / total)]);
   if (facts.rank !== null) rows.push(["Rank", (facts.rank + 1).toLocaleString("en")]);

@@ -73,7 +73,8 @@ export function SearchPanel({ pane }: { pane: Pane }) {
 }
 
 function share(pane: Pane, node: number): string {
-  const { influence, probability } = pane.graph.nodes[node];
+  const { influence, probability, target_kind: target } = pane.graph.nodes[node];
+  if (target !== null && target !== "logit") return "";
   return percent(influence === null ? probability : influence / pane.graph.facts.influence_total);
 }
 
