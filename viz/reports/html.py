@@ -10,13 +10,15 @@ from markupsafe import Markup
 
 from viz.reports.inline_svg import inline_svg
 from viz.reports.markdown import is_numeric, markdown_html
-from viz.reports.parts import FigurePart, Part, Report, Table, Text, cell_text
+from viz.reports.parts import Cell, FigurePart, Part, Report, Table, Text, cell_text
 from viz.text import visible
 
 __all__ = ["report_html"]
 
 FOLDER = Path(__file__).parent
 SHA256 = re.compile(r"[0-9a-f]{64}")
+WIDE = 14  # characters
+LONG_INTERVAL = 22
 LONG_TABLE = 16  # rows; a longer one may go over to the next page, under its head again
 
 
@@ -31,6 +33,7 @@ class _Shown:
     name: str = ""
     table: Table | None = None
     numeric: tuple[bool, ...] = ()
+    widths: tuple[int, ...] = ()
     is_long: bool = False
 
 
@@ -59,6 +62,7 @@ def report_html(report: Report, drawn: Mapping[str, bytes | None]) -> str:
         sections=sections,
         style=Markup((FOLDER / "report.css").read_text(encoding="utf-8")),
         cell_text=cell_text,
+        pieces=_pieces,
     )
 
 
@@ -69,9 +73,22 @@ def _shown(part: Part, drawn: Mapping[str, bytes | None], numbers: dict[str, int
     numbers[kind] += 1
     if isinstance(part, Table):
         numeric = tuple(is_numeric(row[i] for row in part.rows) for i in range(len(part.columns)))
-        is_long = len(part.rows) > LONG_TABLE
-        return _Shown(kind, None, numbers[kind], part.caption, table=part, numeric=numeric, is_long=is_long)
+        widths, is_long = tuple(map(_width, zip(*part.rows, strict=True))), len(part.rows) > LONG_TABLE
+        return _Shown(
+            kind, None, numbers[kind], part.caption, table=part, numeric=numeric, widths=widths, is_long=is_long
+        )
     return _figure(part, drawn[part.name], numbers[kind])
+
+
+def _width(column: tuple[Cell, ...]) -> int:
+    """Characters below which a column is not made narrower: up to two words or so."""
+    return min(WIDE, max(len(cell_text(cell)) for cell in column))
+
+
+def _pieces(text: str) -> tuple[str, str]:
+    """A number and what follows in brackets, which is kept on one line: `0.87 (0.71 to 0.95)`."""
+    number, space, interval = text.partition(" (")
+    return (number, f"({interval}") if space and len(interval) < LONG_INTERVAL else (text, "")
 
 
 def _figure(part: FigurePart, svg: bytes | None, number: int) -> _Shown:
