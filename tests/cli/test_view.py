@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import urllib.request
 
 import pytest
@@ -33,3 +34,17 @@ def test_what_is_refused(refuse, tmp_path, graph_file):
     refuse("view", graph_file, "--features", empty, says="has no index.json.gz")
     (empty / "notes.txt").write_text("no graph")
     refuse("view", empty / "notes.txt", says="cannot be read as a graph|not a graph")
+
+
+def test_it_opens_the_browser_and_says_where(orrery, graph_file, monkeypatch):
+    opened, seen = [], threading.Event()
+    monkeypatch.setattr("webbrowser.open", lambda url: (opened.append(url), seen.set()))
+
+    def run(server):
+        assert seen.wait(timeout=20)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("viz.viewer.server.ViewerServer.run", run)
+    outcome = orrery("view", graph_file, "--port", "0")
+    assert (outcome.code, outcome.stdout.strip()) == (0, opened[0])
+    assert outcome.stderr.splitlines()[-1] == "stopped"

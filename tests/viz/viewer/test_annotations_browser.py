@@ -12,7 +12,10 @@ from playwright.sync_api import expect
 
 from circuits import Circuit, prune, save_circuit
 from replacement_model import Intervention, ReplacementModel, intervene
+from replacement_model.evidence.folder import write_index, write_layer
+from replacement_model.evidence.record import Example, FeatureEvidence, Quantile
 from viz.viewer.annotations import Annotations, load_annotations, save_annotations
+from viz.viewer.evidence import FeatureTexts
 from viz.viewer.library import Library
 from viz.viewer.page import page as page_of
 from viz.viewer.server import ViewerServer, make_app
@@ -360,6 +363,26 @@ def test_the_single_file_says_that_it_cannot_steer(open_page, single):
     open_tab(page, "Steer")
     expect(page.get_by_text("serve it: orrery view")).to_be_visible()
     assert page.get_by_role("button", name="Add the selected feature").count() == 0
+
+
+def test_a_served_page_reads_evidence_when_a_feature_is_looked_at(open_page, folder):
+    example = Example(("in", " Dallas", " <b>"), (0.0, 1.5, 0.0), 1)
+    records = [
+        FeatureEvidence(1, 1006, (Quantile("Top", (example,)),), act_max=1.5) if k == 1006 else None
+        for k in range(1007)
+    ]
+    write_index(folder / "evidence", {1: write_layer(folder / "evidence" / "layer_1.bin", records)})
+    server = ViewerServer(make_app(Library(folder), FeatureTexts(folder / "evidence")))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    page = open_page(server.url)
+    select(page, "1_1006_8")
+    expect(page.locator(".examples mark")).to_have_text(" Dallas")
+    expect(page.locator(".examples li")).to_contain_text("<b>")
+    select(page, features(page, 1)[0])  # nothing is known of it but its label
+    expect(page.locator(".examples")).to_have_count(0)
+    server.stop()
+    thread.join(timeout=20)
 
 
 @pytest.mark.parametrize("colours", ["light", "dark"])
