@@ -132,8 +132,34 @@ def test_evidence_stops_where_it_does_not_fit(texas_graph, evidence):
     assert evidence.of(["0/999999", "7/1", keys[0]], max_bytes=10**6).keys() == {keys[0]}
 
 
-def test_large_graphs_fit_five_megabytes(make_random):
-    circuit = prune(make_random(900, n_layers=12))
-    text = viz.page(circuit)
-    assert 1_000_000 < len(text.encode()) < MAX_FILE_BYTES
-    assert len(viz.page(circuit, budget=Budget(max_bytes=10**6)).encode()) < len(text.encode())
+class MuchEvidence(FeatureTexts):
+    """Long texts on every feature, in the place of a folder."""
+
+    def __init__(self):
+        self.labels = FeatureLabels()
+
+    def facts(self, layer, feature_idx, n_examples=5):
+        return {"label": "標籤 <&> " * 90, "top_logits": ["日本"] * 60}
+
+
+@pytest.mark.parametrize("features", [None, MuchEvidence()], ids=["alone", "with evidence"])
+def test_large_graphs_fill_five_megabytes_and_no_more(make_random, features):
+    circuit = prune(make_random(1200, n_layers=12))
+    value = viz.page(circuit, features=features)
+    assert 4_400_000 < len(value.encode()) < MAX_FILE_BYTES
+    facts = data_of(value)["features"].values()
+    assert any("標" in one["label"] for one in facts) == (features is not None)
+
+
+def test_labels_count(make_graph):
+    """Long labels leave less room for nodes."""
+    labels = ["長" * 2500 + str(k) for k in range(900)]
+    graph = make_graph([(k % 4, 1 + k % 9, label) for k, label in enumerate(labels)])
+    text = viz.page(graph)
+    assert 3_000_000 < len(text.encode()) < MAX_FILE_BYTES
+    assert 0 < data_of(text)["left_out"]["nodes"] < 900
+
+
+def test_a_budget_is_kept(make_random):
+    small = viz.page(make_random(300), budget=Budget(max_bytes=200_000))
+    assert len(small.encode()) < len(page_template().encode()) + 300_000

@@ -8,7 +8,7 @@ from replacement_model.evidence.folder import INDEX_NAME, EvidenceFolder
 from replacement_model.evidence.labelling import folder_labels
 from replacement_model.evidence.record import FeatureEvidence
 from replacement_model.labels import FeatureLabel, FeatureLabels
-from viz.exchange.encoding import encoded
+from viz.viewer.inert import size_in_page
 
 __all__ = ["MAX_EXAMPLES", "FeatureTexts", "feature_facts"]
 
@@ -106,7 +106,7 @@ class FeatureTexts:
         for key in dict.fromkeys(features):
             layer, feature_idx = map(int, key.split("/"))
             facts = self.facts(layer, feature_idx, n_examples)
-            max_bytes -= 0 if facts is None else len(encoded(facts))
+            max_bytes -= 0 if facts is None else size_in_page({key: facts})
             if max_bytes < 0:
                 break
             if facts is not None:

@@ -5,10 +5,10 @@ allows the script and the style with these hashes and nothing else. What Python 
 no browser executes, and in which no text can end the element.
 """
 
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib.resources import files
 from typing import Any
 
@@ -19,6 +19,7 @@ from replacement_model.errors import InputError
 from viz.viewer.annotations import Annotations
 from viz.viewer.coverage import Budget
 from viz.viewer.evidence import FeatureTexts
+from viz.viewer.inert import inert, size_in_page
 from viz.viewer.payload import payload
 
 __all__ = ["MAX_FILE_BYTES", "filled", "page", "page_policy", "page_template"]
@@ -26,8 +27,10 @@ __all__ = ["MAX_FILE_BYTES", "filled", "page", "page_policy", "page_template"]
 MARKER = '<script type="application/json" id="orrery-data">null</script>'
 POLICY = re.compile(r'(<meta http-equiv="Content-Security-Policy" content=")([^"]*)(">)')
 MAX_FILE_BYTES = 5_000_000
-EVIDENCE_BYTES = 700_000
+EVIDENCE_BYTES = 700_000  # kept free for evidence, where there is some; it may take all that the graphs leave
+MARGIN = 1_000  # around the data
 BUDGET = Budget()
+MAX_TRIES = 5
 
 
 def page(
@@ -59,15 +62,16 @@ def page(
         Path("dallas.html").write_text(viz.page(circuit), encoding="utf-8")
     """
     graphs = (graph, *others)
-    budget = budget or BUDGET
-    share = replace(budget, max_bytes=budget.max_bytes // len(graphs))
     names = _one_each("slugs", slugs, [f"graph-{k + 1}" for k in range(len(graphs))])
     texts = _one_each("titles", titles, [None] * len(graphs))
     added = _one_each("annotations", annotations, [None] * len(graphs))
-    values = [
-        _graph_data(one, slug, title, its, features, share, EVIDENCE_BYTES // len(graphs))
-        for one, slug, title, its in zip(graphs, names, texts, added, strict=True)
-    ]
+    room = (MAX_FILE_BYTES - MARGIN - len(page_template().encode())) // len(graphs)
+    values = []
+    for one, slug, title, its in zip(graphs, names, texts, added, strict=True):
+        make = partial(_graph_data, one, slug, title, its, features)
+        value = _fitted(make, room - (EVIDENCE_BYTES if features else 0)) if budget is None else make(budget)
+        left = room - size_in_page(value) if budget is None else EVIDENCE_BYTES
+        values.append(value if features is None else _with_evidence(value, features, left))
     return filled(values[0] if len(values) == 1 else {"graphs": values}, connects=False)
 
 
@@ -83,7 +87,7 @@ def filled(data: Mapping[str, Any], *, connects: bool) -> str:
         text = POLICY.sub(
             lambda found: found[1] + found[2].replace("connect-src 'self'", "connect-src 'none'") + found[3], text
         )
-    return text.replace(MARKER, MARKER.replace("null", _inert(data)))
+    return text.replace(MARKER, MARKER.replace("null", inert(data)))
 
 
 def page_policy() -> str:
@@ -116,26 +120,35 @@ def _graph_data(
     annotations: Annotations | None,
     features: FeatureTexts | None,
     budget: Budget,
-    evidence_bytes: int,
 ) -> dict[str, Any]:
     value = payload(graph, slug=slug, title=title, budget=budget)
     if annotations is not None:
         value["annotations"] = annotations.to_dict()
     if features is not None:
         value["nodes"] = features.labelled(value["nodes"])
-        nodes = [node for node in value["nodes"] if node["kind"] == "feature"]
-        nodes.sort(key=lambda node: node["rank"])
-        found = features.of((f"{node['layer']}/{node['feature_idx']}" for node in nodes), evidence_bytes)
-        value["features"] = value["features"] | {
-            key: value["features"].get(key, {}) | facts for key, facts in found.items()
-        }
     return value
 
 
-def _inert(value: Any) -> str:
-    """JSON in ASCII without `<`, `>` and `&`: the same to whoever parses it, and nothing that ends a script element."""
-    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+def _fitted(make: Callable[[Budget], dict[str, Any]], room: int) -> dict[str, Any]:
+    """As much of a graph as the room allows; what labels and tokens take is only known once it is made."""
+    budget = replace(BUDGET, max_bytes=room)
+    value = make(budget)
+    for _ in range(MAX_TRIES):
+        size = size_in_page(value)
+        if size <= room:
+            break
+        budget = replace(budget, max_bytes=int(0.98 * budget.max_bytes * room / size))
+        value = make(budget)
+    return value
+
+
+def _with_evidence(value: dict[str, Any], features: FeatureTexts, max_bytes: int) -> dict[str, Any]:
+    """Evidence on the most influential features, as much as fits."""
+    nodes = [node for node in value["nodes"] if node["kind"] == "feature"]
+    nodes.sort(key=lambda node: node["rank"])
+    found = features.of((f"{node['layer']}/{node['feature_idx']}" for node in nodes), max_bytes)
+    known = value["features"]
+    return {**value, "features": known | {key: known.get(key, {}) | facts for key, facts in found.items()}}
 
 
 def _one_each(name: str, given: Sequence[Any], default: list[Any]) -> list[Any]:
