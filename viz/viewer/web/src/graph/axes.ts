@@ -103,10 +103,15 @@ function drawTokens(
   y: number,
 ): void {
   context.textAlign = "center";
+  let free = left; // where the next name may begin
   scene.columns.forEach((column, pos) => {
     const x = transform.applyX(column.start + column.size / 2);
-    if (x < left || x > width) return;
-    const room = (column.size + 14) * transform.k;
-    if (room > 14) context.fillText(fitted(context, tokenText(facts.tokens[pos]), room), x, y);
+    const own = (column.size + 14) * transform.k;
+    const room = own > 14 ? own : NARROW; // of narrow columns only some are named
+    if (x < left || x > width || (own <= 14 && x - room / 2 < free)) return;
+    context.fillText(fitted(context, tokenText(facts.tokens[pos]), room), x, y);
+    free = x + room / 2 + 8;
   });
 }
+
+const NARROW = 48;
