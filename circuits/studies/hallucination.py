@@ -30,7 +30,7 @@ from replacement_model.interventions.specification import Case, Specification
 
 __all__ = ["HallucinationResult", "TranscoderResult", "run"]
 
-N_STEERED, N_PARTS = 120, 60
+N_STEERED, N_PARTS = 200, 60
 N_QUICK = 8
 """Prompts of each split and subset of a quick run."""
 

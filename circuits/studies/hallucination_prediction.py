@@ -10,6 +10,9 @@ Fixed before anything was scored:
   the answer that name no feature, no token and no probability. Everything else is reported beside it.
 - Fitted on the split `choose`, with the strength of its penalty from cross-validation over its groups; scored once on
   the split `score`, which shares no group (family) with it. Intervals, also of differences, resample groups.
+
+Added after the first scoring, to see what carries it: structure without what is about errors, and errors alone. A
+transcoder explains the unfamiliar worse, so errors might tell no more than that a prompt is unlike its training data.
 """
 
 from collections import Counter
@@ -25,7 +28,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from circuits.studies.auroc import Auroc, column_areas
-from circuits.studies.hallucination_predictors import BASELINE, PRIMARY, Numbers, as_they_are, to_be_fitted
+from circuits.studies.hallucination_predictors import ANSWERED, BASELINE, PRIMARY, Numbers, as_they_are, to_be_fitted
 from circuits.studies.hallucination_reading import Reading
 from circuits.studies.hallucination_supernodes import Member
 from circuits.studies.statistics import Estimate, weighted_estimate
@@ -53,6 +56,7 @@ class Prediction:
         chosen: AUROC in cross-validation over groups of the split `choose` (of what is not fitted, there).
         auroc: on the split `score`.
         above: AUROC minus the baseline's; None for the baseline.
+        above_answered: AUROC minus that of knowing only that the model answered; None where that says nothing.
         n_wrong, n_right: prompts scored.
         by_subset: the AUROC where only the wrong ones of one subset of the table are counted, against all right ones.
         leading: inputs with the largest weights, per standard deviation; positive speaks for a wrong answer.
@@ -65,6 +69,7 @@ class Prediction:
     chosen: float
     auroc: Estimate
     above: Estimate | None
+    above_answered: Estimate | None
     n_wrong: int
     n_right: int
     by_subset: dict[str, float]
@@ -75,8 +80,9 @@ class Prediction:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         plain = {name: getattr(self, name) for name in self.__slots__}
-        above = None if self.above is None else self.above.to_dict()
-        return plain | {"auroc": self.auroc.to_dict(), "above": above, "fpr": list(self.fpr), "tpr": list(self.tpr)}
+        for name in ("auroc", "above", "above_answered"):
+            plain[name] = None if plain[name] is None else plain[name].to_dict()
+        return plain | {"fpr": list(self.fpr), "tpr": list(self.tpr)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +154,8 @@ def _population(population: str, choose: _Part, score: _Part, members: Sequence[
         scores[name] = _fit(numbers, choose, score)
         if name == PRIMARY:
             scores[BEST_SINGLE] = _best_single(numbers, choose, score)
-    baseline = Auroc.of(scores[BASELINE].values, score.wrong)
-    return [_prediction(name, population, found, score, baseline) for name, found in scores.items()]
+    compared = {name: Auroc.of(scores[name].values, score.wrong) for name in (BASELINE, ANSWERED) if name in scores}
+    return [_prediction(name, population, found, score, compared) for name, found in scores.items()]
 
 
 def _fit(numbers: Numbers, choose: _Part, score: _Part) -> _Scores:
@@ -181,11 +187,13 @@ def _best_single(numbers: Numbers, choose: _Part, score: _Part) -> _Scores:
     return _Scores(sign * scored[:, best], float(max(areas[best], 1 - areas[best])), 1, {names[best]: sign})
 
 
-def _prediction(name: str, population: str, found: _Scores, part: _Part, baseline: Auroc) -> Prediction:
+def _prediction(name: str, population: str, found: _Scores, part: _Part, compared: dict[str, Auroc]) -> Prediction:
     own, n_wrong = Auroc.of(found.values, part.wrong), int(part.wrong.sum())
 
-    def difference(counts: Float[np.ndarray, "resample n"]) -> Float[np.ndarray, "resample"]:
-        return own.weighted(counts) - baseline.weighted(counts)
+    def above(other: str) -> Estimate | None:
+        if name == other or other not in compared:
+            return None
+        return interval(lambda counts: own.weighted(counts) - compared[other].weighted(counts))
 
     def interval(statistic: Callable[..., Float[np.ndarray, "resample"]]) -> Estimate:
         return weighted_estimate(statistic, part.groups, np.random.default_rng(SEED))
@@ -197,7 +205,8 @@ def _prediction(name: str, population: str, found: _Scores, part: _Part, baselin
         n_inputs=found.n_inputs,
         chosen=found.chosen,
         auroc=interval(own.weighted),
-        above=None if name == BASELINE else interval(difference),
+        above=above(BASELINE),
+        above_answered=above(ANSWERED),
         n_wrong=n_wrong,
         n_right=len(found.values) - n_wrong,
         by_subset=_by_subset(own, part),

@@ -8,10 +8,22 @@ import numpy as np
 from circuits.studies.hallucination_reading import Reading
 from circuits.studies.hallucination_supernodes import Member, share_on_contrast
 
-__all__ = ["ANSWERED", "BASELINE", "PRIMARY", "Number", "Numbers", "as_they_are", "to_be_fitted"]
+__all__ = [
+    "ANSWERED",
+    "BASELINE",
+    "ERRORS_ALONE",
+    "PRIMARY",
+    "WITHOUT_ERRORS",
+    "Number",
+    "Numbers",
+    "as_they_are",
+    "to_be_fitted",
+]
 
 BASELINE, PRIMARY = "entropy", "structure"
 ANSWERED = "it answered at all"
+WITHOUT_ERRORS, ERRORS_ALONE = "structure without errors", "structure: errors alone"
+OF_ERRORS = ("error", "unexplained", "replacement", "completeness")
 MIN_PROMPTS = 5
 """Of `choose`: on fewer, a feature is no input of `activations of features`."""
 
@@ -42,6 +54,8 @@ def to_be_fitted(choose: Sequence[Reading], members: Sequence[Member]) -> dict[s
 
     found: dict[str, Numbers] = {
         PRIMARY: _structure,
+        WITHOUT_ERRORS: lambda one: {name: x for name, x in one.structure.items() if not _is_of_errors(name)},
+        ERRORS_ALONE: lambda one: {name: x for name, x in one.structure.items() if _is_of_errors(name)},
         "structure and output": lambda one: one.structure | _output(one),
         "supernodes": supernodes,
         "structure and supernodes": lambda one: one.structure | supernodes(one),
@@ -55,6 +69,10 @@ def to_be_fitted(choose: Sequence[Reading], members: Sequence[Member]) -> dict[s
 
 def _structure(reading: Reading) -> dict[str, float]:
     return reading.structure
+
+
+def _is_of_errors(name: str) -> bool:
+    return any(part in name for part in OF_ERRORS)
 
 
 def _output(reading: Reading) -> dict[str, float]:

@@ -29,6 +29,7 @@ def prediction(name: str, population: str, above: Estimate | None) -> Prediction
         chosen=0.7,
         auroc=estimate(0.75, 0.6, 0.9),
         above=above,
+        above_answered=above if population == "all" else None,
         n_wrong=5,
         n_right=9,
         by_subset={"strangers": 0.7},

@@ -8,9 +8,10 @@ from circuits.studies.folder import StudyFolder
 from circuits.studies.hallucination import HallucinationResult, TranscoderResult
 from circuits.studies.hallucination_examples import Example
 from circuits.studies.hallucination_prediction import BEST_SINGLE, POPULATIONS, Prediction
-from circuits.studies.hallucination_predictors import PRIMARY
+from circuits.studies.hallucination_predictors import BASELINE, ERRORS_ALONE, PRIMARY, WITHOUT_ERRORS
 from circuits.studies.hallucination_reading import OUTCOMES
 from circuits.studies.hallucination_steering import TESTS, Steered
+from circuits.studies.statistics import Estimate
 from circuits.supernodes.grouped import group
 from circuits.supernodes.grouping import Group, Grouping
 from viz.dot import graphviz
@@ -26,7 +27,7 @@ __all__ = ["report", "summary"]
 QUICK = "**A quick look at a few prompts: its numbers mean little.** "
 UNEVEN = 0.2
 """A rate that differs more than this between kinds of prompts is given for each."""
-LED = (PRIMARY, BEST_SINGLE)
+LED = (PRIMARY, BEST_SINGLE, WITHOUT_ERRORS, ERRORS_ALONE)
 
 
 def report(result: HallucinationResult, folder: StudyFolder) -> Report:
@@ -164,12 +165,24 @@ def _verdict(one: Prediction, result: TranscoderResult) -> str:
     above = one.above
     if above is None:
         return f"AUROC {one.auroc.text}."
-    entropy = next(each for each in result.prediction if (each.population, each.above) == (one.population, None))
-    answer = "**yes**, above" if above.low > 0 else "**no**, below" if above.high < 0 else "**not shown to be** above"
-    return (
+    entropy = next(each for each in result.prediction if (each.population, each.name) == (one.population, BASELINE))
+    line = (
         f"AUROC of its structure {one.auroc.text}, of the output's entropy {entropy.auroc.text}; "
-        f"{answer} the baseline, by {above.value:+.3f} ({above.low:+.3f} to {above.high:+.3f})."
+        f"{_answer(above)} the baseline, by {_signed(above)}"
     )
+    if one.above_answered is None:
+        return f"{line}."
+    return f"{line}, and by {_signed(one.above_answered)} above knowing only that the model answered."
+
+
+def _answer(above: Estimate) -> str:
+    if above.low > 0:
+        return "**yes**, above"
+    return "**no**, below" if above.high < 0 else "**not shown to be** above"
+
+
+def _signed(one: Estimate) -> str:
+    return f"{one.value:+.3f} ({one.low:+.3f} to {one.high:+.3f})"
 
 
 def _picture(folder: StudyFolder, example: Example) -> Picture:

@@ -152,10 +152,14 @@ def strengths_table(results: Sequence[TranscoderResult]) -> Table:
 def prediction_table(result: TranscoderResult, population: str) -> Table:
     """All predictors on one population."""
     found = [one for one in result.prediction if one.population == population]
-    rows = [(one.name, one.n_inputs or None, one.chosen, one.auroc.text, _signed(one.above)) for one in found]
+    compared = any(one.above_answered is not None for one in found)
+    rows = []
+    for one in found:
+        cells: tuple[Cell, ...] = (one.name, one.n_inputs or None, one.chosen, one.auroc.text, _signed(one.above))
+        rows.append((*cells, _signed(one.above_answered)) if compared else cells)
     columns = ("predictor", "inputs fitted", "AUROC, choose", "AUROC, score (95%)", "above entropy (95%)")
     caption = f"{population.capitalize()} prompts ({result.name}): {found[0].n_wrong} wrong, {found[0].n_right} right."
-    return Table(columns, tuple(rows), caption)
+    return Table((*columns, "above “it answered”") if compared else columns, tuple(rows), caption)
 
 
 def leading_table(result: TranscoderResult, population: str, names: Sequence[str]) -> Table:

@@ -36,10 +36,13 @@ The primary predictor, *structure*, was fixed before scoring: a logistic regress
 that name no feature, token or probability (shares of influence of errors, tokens and features by layer and place,
 scores, paths from the entity, signs, entropy of influence). *Activations of features* may look at every feature, and
 so learns names; *shape of the prompt* knows only its length and where the entity is; both show what a trick would
-give."""
+give. A transcoder explains the unfamiliar worse, so errors may tell only that a name is new to it: *errors alone* and
+*without errors* (both added after the first scoring) show how much of the structure's success is that."""
 LIMITS = """\
 - One model and one kind of question. The pocket world's inventions have one cause, put there on purpose (surnames
   that no “unknown” was trained with). Others may look different in a graph, or not be visible at all.
+- Known people were in the training of model and transcoders, in other phrasings; strangers were not. A graph may show
+  that a name is new without showing that the answer is wrong; here the two go together.
 - Known entities are few, and in the pocket world each is asked about in the one phrasing that was not trained.
 - The shares of known, declined and invented prompts are the table's; an AUROC does not depend on them, a precision
   does.
