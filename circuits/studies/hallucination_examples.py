@@ -73,7 +73,8 @@ def find_examples(
             continue
         one = sure[0]
         path = folder.graph(f"{name}-{outcome.replace(', ', '-')}", partial(_circuit, model, one.row.prompt))
-        groups = (("unknown", members_of(one, members)), ("known entity", known_entity(one)))
+        against = () if outcome == OUTCOMES[2] else known_entity(one)  # of a declined prompt, it names nothing known
+        groups = (("unknown", members_of(one, members)), ("known entity", against))
         supernodes = tuple((label, _places(features)) for label, features in groups if features)
         graph = path.relative_to(folder.path).as_posix()
         found.append((Example(outcome, one.row.prompt, one.answer, one.probability, graph, supernodes), one))
