@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -54,8 +55,8 @@ def to_be_fitted(choose: Sequence[Reading], members: Sequence[Member]) -> dict[s
 
     found: dict[str, Numbers] = {
         PRIMARY: _structure,
-        WITHOUT_ERRORS: lambda one: {name: x for name, x in one.structure.items() if not _is_of_errors(name)},
-        ERRORS_ALONE: lambda one: {name: x for name, x in one.structure.items() if _is_of_errors(name)},
+        WITHOUT_ERRORS: partial(_part_of_structure, of_errors=False),
+        ERRORS_ALONE: partial(_part_of_structure, of_errors=True),
         "structure and output": lambda one: one.structure | _output(one),
         "supernodes": supernodes,
         "structure and supernodes": lambda one: one.structure | supernodes(one),
@@ -64,15 +65,17 @@ def to_be_fitted(choose: Sequence[Reading], members: Sequence[Member]) -> dict[s
     }
     often = Counter(feature.place for one in choose for feature in one.features)
     places = sorted(place for place, count in often.items() if count >= MIN_PROMPTS)
-    return found | ({"activations of features": _activations(places)} if places else {})
+    found["activations of features"] = _activations(places)
+    return {name: numbers for name, numbers in found.items() if numbers(choose[0])}
 
 
 def _structure(reading: Reading) -> dict[str, float]:
     return reading.structure
 
 
-def _is_of_errors(name: str) -> bool:
-    return any(part in name for part in OF_ERRORS)
+def _part_of_structure(reading: Reading, of_errors: bool) -> dict[str, float]:
+    found = reading.structure.items()
+    return {name: value for name, value in found if any(part in name for part in OF_ERRORS) == of_errors}
 
 
 def _output(reading: Reading) -> dict[str, float]:
