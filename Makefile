@@ -11,6 +11,7 @@ BIN := $(VENV)/bin
 VENV_457 := .venv-4.57
 OUT ?= out
 PROMPT := the capital of the state containing Dallas is
+STUDIES ?= $(OUT)
 STUDY_FLAGS ?=
 PYTEST_FLAGS ?= -n 2 --dist loadfile
 
@@ -70,8 +71,8 @@ demo: $(VENV)/.runtime graphviz
 
 # Both case studies on the pocket model, each in a folder with its report; interrupted, they go on. A look: STUDY_FLAGS=--quick
 studies: $(VENV)/.runtime graphviz
-	@$(BIN)/orrery study multi-step --output $(OUT)/multi-step $(STUDY_FLAGS)
-	@$(BIN)/orrery study hallucination --output $(OUT)/hallucination $(STUDY_FLAGS)
+	@$(BIN)/orrery study multi-step --output $(STUDIES)/multi-step $(STUDY_FLAGS)
+	@$(BIN)/orrery study hallucination --output $(STUDIES)/hallucination $(STUDY_FLAGS)
 
 test: $(VENV)/.dev graphviz
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
