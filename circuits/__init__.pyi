@@ -1,4 +1,5 @@
 from .attribution import attribute
+from .faithfulness.check import Check, Checks, CheckSettings, check_circuits
 from .graph import Books, Graph, GraphMetadata, Target
 from .graph_file import load_circuit, load_graph, save_circuit, save_graph
 from .graph_json.reading import read_graph_json
@@ -13,6 +14,9 @@ from .targets import DifferenceTarget, DirectionTarget, FeatureTarget, SalientLo
 
 __all__ = [
     "Books",
+    "Check",
+    "CheckSettings",
+    "Checks",
     "Circuit",
     "DifferenceTarget",
     "DirectionTarget",
@@ -27,6 +31,7 @@ __all__ = [
     "Target",
     "TokenTarget",
     "attribute",
+    "check_circuits",
     "find_groups",
     "group",
     "load_circuit",
