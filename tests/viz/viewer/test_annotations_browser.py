@@ -1,6 +1,7 @@
 """Annotations and steering as people make them, in the served page and in the single file."""
 
 import json
+import random
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -14,9 +15,10 @@ from circuits import Circuit, prune, save_circuit
 from replacement_model import Intervention, ReplacementModel, intervene
 from replacement_model.evidence.folder import write_index, write_layer
 from replacement_model.evidence.record import Example, FeatureEvidence, Quantile
-from viz.viewer.annotations import Annotations, load_annotations, save_annotations
+from viz.viewer.annotations import Annotations, load_annotations, parse_annotations, save_annotations
 from viz.viewer.evidence import FeatureTexts
 from viz.viewer.library import Library
+from viz.viewer.merging import merge_annotations
 from viz.viewer.page import page as page_of
 from viz.viewer.server import ViewerServer, make_app
 from viz.viewer.steering import Steering
@@ -286,6 +288,19 @@ def test_a_server_that_is_gone_is_said_and_the_work_kept(browser, folder, wait_u
     context.close()
 
 
+def test_a_browser_without_storage_is_said(browser, single):
+    context = browser.new_context()
+    page = context.new_page()
+    page.add_init_script("Object.defineProperty(window, 'localStorage', { get() { throw new Error('none'); } })")
+    page.goto(single)
+    page.locator(".kept").wait_for()
+    select(page, features(page, 1)[0])
+    page.keyboard.press("p")
+    expect(page.locator(".kept")).to_contain_text("keeps nothing for this page; save a copy")
+    assert len(annotations(page)["pinned"]) == 1
+    context.close()
+
+
 @pytest.mark.parametrize("how", ["served", "single"])
 def test_a_saved_copy_holds_the_annotations(open_page, request, tmp_path, how):
     page = open_page(request.getfixturevalue(how))
@@ -308,6 +323,30 @@ def test_merging_as_in_python(merging_page, case):
     base, mine, theirs, merged = ({**EMPTY, **case[name]} for name in ("base", "mine", "theirs", "merged"))
     found = merging_page.evaluate("([a, b, c]) => orrery.merge(a, b, c)", [base, mine, {**theirs, "revision": 7}])
     assert found == {**merged, "revision": 7}
+
+
+def test_merging_as_in_python_whatever_was_changed(merging_page):
+    draws = random.Random(0)
+    triples = [[random_annotations(draws) for _ in range(3)] for _ in range(300)]
+    found = merging_page.evaluate("all => all.map(([a, b, c]) => orrery.merge(a, b, c))", triples)
+    expected = [merge_annotations(*map(parse_annotations, triple)).to_dict() for triple in triples]
+    assert found == expected
+
+
+def random_annotations(draws: random.Random) -> dict[str, Any]:
+    groups: dict[int, list[str]] = {}
+    for node in draws.sample("abcdef", draws.randint(0, 6)):
+        groups.setdefault(draws.randrange(3), []).append(node)
+    labels = {key: draws.choice("12") for key in draws.sample("xyz", draws.randint(0, 3))}
+    return {
+        **EMPTY,
+        "supernodes": [[draws.choice("ABC"), *nodes] for nodes in groups.values()],
+        "pinned": draws.sample("abcd", draws.randint(0, 4)),
+        "labels": labels,
+        "positions": {key: [draws.randrange(2), 0.5] for key in labels},
+        "node_threshold": draws.choice([None, 0.5]),
+        "revision": draws.randrange(5),
+    }
 
 
 @pytest.fixture(scope="module")

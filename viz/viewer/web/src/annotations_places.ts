@@ -67,7 +67,11 @@ export function browserPlace(facts: Payload): Place {
       const current = stored(key)?.annotations;
       if (current !== undefined && current.revision !== base.revision) return { current };
       const kept = { ...next, revision: base.revision + 1 };
-      localStorage.setItem(key, JSON.stringify({ base: facts.annotations, annotations: kept } satisfies Stored));
+      try {
+        localStorage.setItem(key, JSON.stringify({ base: facts.annotations, annotations: kept } satisfies Stored));
+      } catch {
+        throw new Error("this browser keeps nothing for this page; save a copy.");
+      }
       return { kept };
     },
   };
