@@ -32,9 +32,18 @@ class Group:
         return tuple((layer, pos, idx) for layer, pos, idx in rows.tolist())
 
     def supernode(self, graph: Graph) -> Supernode:
-        """Its features with their activations on the graph's prompt, to intervene on or to swap in."""
+        """Its features with their activations on the graph's prompt, to intervene on or to swap in.
+
+        Raises:
+            InputError: the graph was read from a file without activations.
+        """
         features = tuple(Feature(layer, idx, pos) for layer, pos, idx in self.features(graph))
         nodes = [node for node in self.nodes if node < graph.layout.n_features]
+        if np.isnan(graph.feature_acts[nodes]).any():
+            raise InputError(
+                f"expected activations of the features of {self.label!r}, the file that the graph was read from has "
+                "none; intervene on its features() and give values"
+            )
         return Supernode(self.label, features, tuple(graph.feature_acts[nodes].astype(float).tolist()))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from foreign_graphs import as_attribute, as_circuit_tracer
 
-from circuits import Circuit, load_circuit, load_graph, prune, read_graph_json, save_circuit, save_graph
+from circuits import Circuit, Group, load_circuit, load_graph, prune, read_graph_json, save_circuit, save_graph
 from circuits.graph_file import file_kind
 from circuits.graph_json.parsing import is_json
 from circuits.influence import node_influence
@@ -300,3 +300,11 @@ def test_json_is_known_by_its_name_or_its_beginning(circuit, tmp_path: Path) -> 
     assert not is_json(tmp_path / "other")
     with pytest.raises(InputError, match="No such file"):
         load_graph(tmp_path / "absent.json")
+
+
+def test_a_supernode_without_known_activations_is_none_to_swap_in(circuit, written) -> None:
+    graph = read_graph_json(written(as_attribute(circuit))).graph
+    group = Group("some", (0, 1))
+    assert len(group.features(graph)) == 2
+    with pytest.raises(InputError, match="the file that the graph was read from has none"):
+        group.supernode(graph)

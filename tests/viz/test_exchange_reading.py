@@ -1,8 +1,12 @@
 """Graph JSON written, read and written again; and what is said of what a file does not hold."""
 
+import copy
 import io
 import json
-from collections.abc import Callable
+import math
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +26,7 @@ from circuits import (
     read_graph_json,
 )
 from replacement_model import ReplacementModel
+from replacement_model.errors import OrreryError
 from viz.exchange.validation import validate_graph_json
 from viz.unknown import known, origin_note, shown
 from viz.viewer.payload import payload
@@ -142,3 +147,56 @@ def test_the_page_starts_with_all_that_is_in_such_a_file(read, texas_graph) -> N
     assert (value["books"]["residual"], value["scores"]["replacement_score"]) == (None, None)
     assert {node["activation"] for node in value["nodes"]} == {None}
     assert value["settings"]["origin"] == origin_note(found.graph)
+
+
+JUNK = (
+    None,
+    True,
+    -1,
+    2**63,
+    10**400,
+    math.nan,
+    math.inf,
+    "",
+    "E",
+    "x" * 99,
+    "٣",
+    "\ud800",
+    [],
+    {},
+    [None],
+    [[]],
+    {"a": 1},
+)
+
+
+def places(value: Any, here: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    if here:
+        yield here
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        yield from places(inner, (*here, key))
+
+
+def test_whatever_is_in_a_file_it_is_read_or_refused(read, texas_graph) -> None:
+    # Random values put anywhere, half of them outside the many links: no exception but those raised on purpose.
+    base = as_circuit_tracer(prune(texas_graph, 0.2, 0.5))
+    everywhere = list(places(base))
+    elsewhere = [place for place in everywhere if place[0] != "links"]
+    rng, outcomes = random.Random(0), Counter()
+    for _ in range(60):
+        value = copy.deepcopy(base)
+        *way, last = rng.choice(rng.choice((everywhere, elsewhere)))
+        inner = value
+        for key in way:
+            inner = inner[key]
+        inner[last] = rng.choice(JUNK)
+        assert isinstance(validate_graph_json(value, 5_000), list)
+        try:
+            read(value)
+        except OrreryError as error:
+            outcomes[type(error).__name__] += 1
+        else:
+            outcomes["read"] += 1
+    assert outcomes["read"] > 10
+    assert outcomes["GraphFileError"] > 10

@@ -122,7 +122,7 @@ def _check_unique(objects: list[tuple[int, Node]], key: str, rule: str, found: F
 
 
 def _collision(name: str, *nodes: Node) -> str:
-    kinds = {node.get("feature_type") for node in nodes}
+    kinds = [node.get("feature_type") for node in nodes]
     if ERROR in kinds and FEATURE in kinds and CIRCUIT_TRACER_ERROR.fullmatch(name):
         return (
             "circuit-tracer names errors 0_{layer}_{pos}, as it names features of layer 0; its links cannot tell which "
