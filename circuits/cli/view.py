@@ -2,6 +2,7 @@
 
 import threading
 import webbrowser
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -70,10 +71,9 @@ def view(
     say(f"{n_graphs} graph{'' if n_graphs == 1 else 's'} of {place}; Ctrl-C ends it")
     if not no_browser:
         threading.Thread(target=webbrowser.open, args=(server.url,), daemon=True).start()
-    try:
+    with suppress(KeyboardInterrupt):
         server.run()
-    except KeyboardInterrupt:
-        say("stopped")
+    say("stopped")
 
 
 def _loaded(model: str, transcoder: str | None, device: str | None) -> "ReplacementModel":
