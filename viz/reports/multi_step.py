@@ -7,6 +7,7 @@ from circuits.graph_file import load_circuit
 from circuits.studies.folder import StudyFolder
 from circuits.studies.multi_step import MultiStepResult
 from circuits.studies.multi_step_examples import Example
+from circuits.studies.multi_step_results import ExperimentResult
 from circuits.supernodes.grouped import group
 from circuits.supernodes.grouping import Group, Grouping
 from viz.dot import graphviz
@@ -63,6 +64,7 @@ def summary(result: MultiStepResult) -> str:
     return (QUICK if result.quick else "") + "\n".join(
         [
             "Features were found through attribution graphs, and swapped on prompts that nothing was chosen on.",
+            "In brackets: the transcoder, the 95% interval, and how often random features do the same.",
             "",
             *lines,
         ]
@@ -70,15 +72,21 @@ def summary(result: MultiStepResult) -> str:
 
 
 def _claims(result: MultiStepResult) -> Iterator[str]:
+    """One line for each claim, with the rates of all transcoders."""
+    found: dict[tuple[str, str], list[ExperimentResult]] = {}
     for one in result.experiments:
         for name in outer_groups(one):
-            best, control = (one.arm("swap", one.main_hop, name, control=control) for control in (False, True))
-            where = "" if name == "all" else f", {plain(name)}"
-            claim = CLAIMS.get(one.experiment.name, "changes what it should")
-            yield (
-                f"**{plain(one.experiment.name)}** ({plain(one.transcoder)}{where}): {claim} in "
-                f"**{best.success.text}** of {best.success.n} swaps, with random features in {control.success.text}"
-            )
+            found.setdefault((one.experiment.name, name), []).append(one)
+    for (experiment, name), results in found.items():
+        where = "" if name == "all" else f" ({plain(name)})"
+        claim = CLAIMS.get(experiment, "changes what it should")
+        yield f"**{plain(experiment)}**{where}: {claim} in {', '.join(_rate(one, name) for one in results)}"
+
+
+def _rate(one: ExperimentResult, group_name: str) -> str:
+    best, control = (one.arm("swap", one.main_hop, group_name, control=control).success for control in (False, True))
+    details = f"{plain(one.transcoder)}: {best.low:.0%} to {best.high:.0%}; random features {control.value:.0%}"
+    return f"**{best.value:.0%}** of {best.n} swaps ({details})"
 
 
 def _parts(result: MultiStepResult, table: str, folder: StudyFolder) -> Iterator[Text | Table | FigurePart]:
