@@ -155,7 +155,7 @@ class Drawing:
         """Strips of the layers and lines between the columns, in xdot's drawing language."""
         parts = [f"c 7 -{PALE} C 7 -{PALE}"]
         right = f"{self.width:.2f}"
-        for band in self.plan.bands[::2]:
+        for band in (band for band in self.plan.bands[::2] if band.high > band.low):
             low, high = f"{band.low:.2f}", f"{band.high:.2f}"
             parts.append(f"P 4 0 {low} {right} {low} {right} {high} 0 {high}")
         parts.append(f"c 7 -{GUIDE} S 6 -dotted")
@@ -188,6 +188,8 @@ class Drawing:
     def _names(self) -> None:
         """Names of the layers at the left, and how many tokens are left out between those at the bottom."""
         for i, band in enumerate(self.plan.bands):
+            if not band.label:
+                continue
             size = self.measures.empty_name_size if band.is_empty else self.measures.name_size
             self._text(f"band_{i}", 4, (band.low + band.high) / 2, (band.label,), size, GREY)
         y = self.plan.boxes[self.plan.lines[0][0]].y

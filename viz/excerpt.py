@@ -99,19 +99,23 @@ def excerpt(
     return _drawn(circuit, influence, inner, shown, kept)
 
 
-def excerpt_of(circuit: Circuit, nodes: Iterable[int], max_edges: int | None = None) -> Excerpt:
-    """Draw exactly some nodes, the tokens that they stand over, and the edges between them.
+def excerpt_of(
+    circuit: Circuit, nodes: Iterable[int], max_edges: int | None = None, has_columns: bool = True
+) -> Excerpt:
+    """Draw exactly some nodes and the edges between them.
 
     Args:
         circuit: whose `edges` are those to choose from.
-        nodes: the first target is added where none is among them.
+        nodes: what to draw.
         max_edges: most edges; those that carry a thousandth of the influence on the targets when None.
+        has_columns: draw the tokens that they stand over too, and the first target where none is among them.
     """
     layout = circuit.graph.layout
     shown = set(nodes)
-    if not any(node >= layout.n_cols for node in shown):
+    if has_columns and not any(node >= layout.n_cols for node in shown):
         shown.add(layout.target_nodes.start)
-    shown |= {layout.token_node(circuit.graph.node_attributes(node)["pos"]) for node in shown}
+    if has_columns:
+        shown |= {layout.token_node(circuit.graph.node_attributes(node)["pos"]) for node in shown}
     influence = (edge_influence(circuit) / circuit.graph.target_weights.sum()).tocoo()
     sources, targets = influence.col.astype(np.int64), layout.row_nodes()[influence.row]
     ranked = np.argsort(-influence.data, kind="stable")

@@ -51,6 +51,7 @@ class Plan:
         boxes: by node.
         lines: nodes that stand side by side, from the bottom to the top, each from left to right.
         width, height: of the whole plot, layer names included.
+        is_free: whether boxes stand anywhere; then edges go to them by the shortest way.
     """
 
     boxes: dict[int, Box]
@@ -59,6 +60,7 @@ class Plan:
     columns: tuple[Column, ...]
     width: float
     height: float
+    is_free: bool = False
 
 
 def spread(ideals: Sequence[float], widths: Sequence[float], gap: float, low: float, high: float) -> list[float]:

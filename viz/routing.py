@@ -68,9 +68,34 @@ class _Pass:
 
 def route(plan: Plan, edges: tuple[DrawnEdge, ...]) -> tuple[Route, ...]:
     """Routes of all edges, in their order."""
+    if plan.is_free:
+        return _direct(plan, edges)
     passes = _in_lanes(plan, edges, _all_passes(plan, edges))
     ports = _ports(plan, edges, passes)
     return tuple(_route(plan, edge, way, port) for edge, way, port in zip(edges, passes, ports, strict=True))
+
+
+def _direct(plan: Plan, edges: tuple[DrawnEdge, ...]) -> tuple[Route, ...]:
+    """One curve each, upright at both ends, from the near side of a box to that of the other."""
+    turns = [1.0 if plan.boxes[e.target].y >= plan.boxes[e.source].y else -1.0 for e in edges]
+    leave: dict[tuple[int, float], list[tuple[float, int]]] = {}
+    enter: dict[tuple[int, float], list[tuple[float, int]]] = {}
+    for i, (edge, turn) in enumerate(zip(edges, turns, strict=True)):
+        leave.setdefault((edge.source, turn), []).append((plan.boxes[edge.target].x, i))
+        enter.setdefault((edge.target, -turn), []).append((plan.boxes[edge.source].x, i))
+    starts: dict[int, float] = {}
+    ends: dict[int, float] = {}
+    for found, sides in ((starts, leave), (ends, enter)):
+        for (node, _), users in sides.items():
+            found.update(_spread_ports(plan, {node: users}))
+    routes = []
+    for i, (edge, turn) in enumerate(zip(edges, turns, strict=True)):
+        source, target = plan.boxes[edge.source], plan.boxes[edge.target]
+        y, tip = source.y + turn * source.height / 2, (ends[i], target.y - turn * target.height / 2)
+        end = tip[1] - turn * ARROW
+        bend = turn * max(abs(end - y) / 2, PORT_GAP)
+        routes.append(Route(edge, ((starts[i], y), (starts[i], y + bend), (ends[i], end - bend), (ends[i], end)), tip))
+    return tuple(routes)
 
 
 def crowding(plan: Plan, edges: tuple[DrawnEdge, ...]) -> dict[tuple[int, int], float]:

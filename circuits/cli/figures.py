@@ -188,7 +188,8 @@ def _graph(kind: str, circuit: "Circuit", notes: Any, settings: FigureSettings) 
     circuit = replace(circuit, graph=notes.labelled(circuit.graph))
     look: dict[str, Any] = {**settings.look, "title": settings.title}
     if kind == "pinned":
-        figure = figures.pinned_figure(circuit, _pinned(circuit.graph, notes, settings), **look)
+        chosen = _pinned(circuit.graph, notes, settings)
+        figure = figures.pinned_figure(circuit, list(chosen.values()), places=_places(chosen, notes, settings), **look)
     else:
         shown: Circuit | GroupedCircuit = circuit
         if kind == "supernodes":
@@ -211,7 +212,13 @@ def _graph(kind: str, circuit: "Circuit", notes: Any, settings: FigureSettings) 
     return figure, figures.graph_caption(figure, kind)
 
 
-def _pinned(graph: "Graph", notes: Any, settings: FigureSettings) -> list[int]:
+def _places(chosen: Mapping[str, int], notes: Any, settings: FigureSettings) -> dict[int, tuple[float, float]]:
+    """Where pinned nodes were put in the page; nodes that are named in the call are drawn in columns."""
+    return {} if settings.nodes else {chosen[name]: at for name, at in notes.positions.items() if name in chosen}
+
+
+def _pinned(graph: "Graph", notes: Any, settings: FigureSettings) -> dict[str, int]:
+    """Nodes to draw by their ids."""
     from circuits.node_names import node_names
 
     wanted = settings.nodes or notes.pinned
@@ -228,7 +235,7 @@ def _pinned(graph: "Graph", notes: Any, settings: FigureSettings) -> list[int]:
         )
     if unknown:
         say(f"{len(unknown)} pinned nodes are not in this graph and left out, such as {unknown[0]}")
-    return [number[name] for name in wanted if name in number]
+    return {name: number[name] for name in wanted if name in number}
 
 
 def _graph_contents(figure: "GraphFigure", caption: "Caption", files: tuple[OutputFile, ...]) -> dict[Path, bytes]:

@@ -55,6 +55,9 @@ def test_pinned_nodes_are_named_or_those_of_the_annotations(orrery, refuse, grap
     assert "1 pinned nodes are not in this graph and left out, such as 9_9_9" in outcome.stderr
     assert "my own" in path.read_text()
     assert "my own" not in named
+    (tmp_path / "graph.annotations.json").write_text(json.dumps(notes | {"positions": {"1_4_1": [0.25, 0.5]}}))
+    assert orrery("export", graph_file, "--figure", "pinned", "-o", path).code == 0
+    assert "stand where they were put by hand" in path.with_suffix(".caption.txt").read_text()
 
 
 def test_supernodes_are_of_a_file_or_of_the_annotations(orrery, refuse, graph_file: Path, tmp_path: Path) -> None:

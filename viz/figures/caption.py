@@ -68,10 +68,7 @@ def graph_caption(figure: GraphFigure, kind: str = "graph") -> Caption:
     kinds = {box.kind for box in figure.plan.boxes.values()}
     texts = [
         f"{name} of {_subject(circuit.graph)}.",
-        "Tokens are at the bottom, layers upward, what is explained on top;",
-        "a column is a position in the prompt."
-        if figure.has_columns
-        else "below a label is the token at whose position the node is.",
+        _places(figure),
         "Boxes are features of the transcoder, darker with more influence on the output.",
         *(["Boxes with a heavy border are supernodes: several features drawn as one."] if has_supernodes else []),
         *(["Dashed grey boxes (err) are what the transcoder leaves unexplained."] if "error" in kinds else []),
@@ -85,6 +82,13 @@ def graph_caption(figure: GraphFigure, kind: str = "graph") -> Caption:
     }
     nodes = tuple(_node_line(figure, node) for node in part.nodes)
     return Caption(" ".join(texts), {**_settings(circuit), **drawing}, nodes)
+
+
+def _places(figure: GraphFigure) -> str:
+    if figure.plan.is_free:
+        return "Nodes stand where they were put by hand; below a label are its layer (L) and its token (@)."
+    where = "a column is a position" if figure.has_columns else "below a label is the token (@)"
+    return f"Tokens are at the bottom, layers upward, what is explained on top; {where} in the prompt."
 
 
 def _drawn(part: Excerpt, kind: str) -> str:

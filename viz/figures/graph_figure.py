@@ -11,6 +11,7 @@ from circuits.supernodes.grouped import GroupedCircuit
 from replacement_model.errors import InputError
 from viz.dot import PAD, Drawing
 from viz.excerpt import Excerpt, excerpt, excerpt_of
+from viz.figures.arranged import arrange
 from viz.figures.packed import pack
 from viz.figures.style import COLUMN, PNG_DPI, Font, portable_svg
 from viz.kept import as_circuit
@@ -154,6 +155,7 @@ def pinned_figure(
     font: Font = "sans",
     max_edges: int | None = None,
     title: str | None = None,
+    places: Mapping[int, tuple[float, float]] | None = None,
 ) -> GraphFigure:
     """Lay out chosen nodes and the direct edges between them in the unpruned graph.
 
@@ -162,6 +164,8 @@ def pinned_figure(
         nodes: numbers as in `Layout`; the first target is added where none is among them, and so are the tokens below.
         width, font, title: as for `graph_figure`.
         max_edges: most edges, the strongest; those that carry a thousandth of the influence when None.
+        places: where nodes were put, as shares of width and height from the upper left; then no others are added, and
+            those without a place stand in the line of their layer.
 
     Raises:
         InputError: no nodes, one that the graph does not have, or what `graph_figure` refuses.
@@ -176,8 +180,11 @@ def pinned_figure(
         advice = f"choose some of 0 to {circuit.graph.layout.n_nodes - 1}, and at least one"
         raise InputError(f"expected nodes of the graph, got {list(wrong)}; {advice}")
     whole = replace(circuit, edges=circuit.graph.adjacency)
-    part = excerpt_of(whole, nodes, max_edges)
-    plan, measures, scale = _best(circuit.graph, part, width)
+    part = excerpt_of(whole, nodes, max_edges, has_columns=not places)
+    if places:
+        plan, measures, scale = _arranged(circuit.graph, part, width, places)
+    else:
+        plan, measures, scale = _best(circuit.graph, part, width)
     return GraphFigure(circuit, circuit, part, plan, {}, measures, scale, font, title)
 
 
@@ -229,6 +236,19 @@ def _packed(graph: Graph, part: Excerpt, width: float, size: float) -> Iterator[
         measures = replace(PAPER, label_width=label_width)
         scale = min(size / measures.font_size, 72 * width / (measures.min_width + 2 * PAD))
         yield pack(graph, part, measures, 72 * width / scale - 2 * PAD), measures, scale
+
+
+def _arranged(
+    graph: Graph, part: Excerpt, width: float, places: Mapping[int, tuple[float, float]]
+) -> tuple[Plan, Measures, float]:
+    """The largest type with which boxes stand apart where they were put; else the smallest that can be read."""
+    for size in (LARGE_ENOUGH, *PACKED_SIZES):
+        measures = replace(PAPER, label_width=_label_widths(graph, part)[-1])
+        scale = min(size / measures.font_size, 72 * width / (measures.min_width + 2 * PAD))
+        plan, is_apart = arrange(graph, part, measures, 72 * width / scale - 2 * PAD, places)
+        if size <= READABLE or (is_apart and plan.height * scale / 72 <= TALLEST):
+            break
+    return plan, measures, scale
 
 
 def _full_width(plan: Plan, measures: Measures) -> float:

@@ -104,7 +104,7 @@ class _Picture:
         return rf"{font}\orreryfit{{{self.bp(width)}bp}}{{{text}}}"
 
     def _background(self) -> Iterator[str]:
-        for band in self.plan.bands[::2]:
+        for band in (band for band in self.plan.bands[::2] if band.high > band.low):
             corners = f"(0,{self.bp(band.low)}) rectangle {self.at(self.width, band.high)}"
             yield f"\\fill[orrerypale] {corners};"
         low, high = self.plan.bands[0].low, self.plan.bands[-1].low
@@ -112,6 +112,8 @@ class _Picture:
             x = self.bp(column.low)
             yield f"\\draw[orreryguide,dotted,line width=0.4bp] ({x},{self.bp(low)}) -- ({x},{self.bp(high)});"
         for band in self.plan.bands:
+            if not band.label:
+                continue
             text = self._text(latex(band.label), self.measures.left_gutter, self.measures.name_size)
             place = self.at(4, (band.low + band.high) / 2)
             yield f"\\node[anchor=west,text=orrerygrey] at {place} {{{text}}};"
