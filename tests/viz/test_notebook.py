@@ -113,5 +113,5 @@ def test_a_replay_is_its_table() -> None:
     model, change = ReplacementModel.from_pretrained("pocket"), Intervention.ablate("1/-1/1006")
     case = Case("one", PROMPT, (change,), Conditions("free"), 0, outcome(model, intervene(model, PROMPT, change)))
     told = notebook.text(replay(model, Specification.of(model, [case])))
-    assert "largest difference" in told
     assert "Austin" in told
+    assert "Houston" in told
