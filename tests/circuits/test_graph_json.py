@@ -50,7 +50,7 @@ def assert_same(found: Circuit, expected: Circuit) -> None:
     np.testing.assert_array_equal(found.graph.adjacency.toarray(), found.edges.toarray())
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_circuit_tracers_file_whose_ids_collide(make_random_graph, written, seed: int) -> None:
     expected = prune(make_random_graph(seed, density=0.9), 0.99, 0.999)
     value = as_circuit_tracer(expected)
@@ -65,7 +65,7 @@ def test_circuit_tracers_file_whose_ids_collide(make_random_graph, written, seed
 
 def test_of_files_with_few_links_none_is_read_wrongly(make_random_graph, written) -> None:
     n_read = 0
-    for seed in range(12):
+    for seed in range(6):
         expected = prune(make_random_graph(seed), 0.95, 0.99)
         path = written(as_circuit_tracer(expected))
         try:
@@ -75,7 +75,7 @@ def test_of_files_with_few_links_none_is_read_wrongly(make_random_graph, written
         else:
             assert_same(found, expected)
             n_read += 1
-    assert 3 <= n_read < 12
+    assert 1 <= n_read < 6
 
 
 def test_attributes_file(circuit, written) -> None:

@@ -178,13 +178,14 @@ def places(value: Any, here: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
         yield from places(inner, (*here, key))
 
 
+@pytest.mark.slow
 def test_whatever_is_in_a_file_it_is_read_or_refused(read, texas_graph) -> None:
     # Random values put anywhere, half of them outside the many links: no exception but those raised on purpose.
     base = as_circuit_tracer(prune(texas_graph, 0.2, 0.5))
     everywhere = list(places(base))
     elsewhere = [place for place in everywhere if place[0] != "links"]
     rng, outcomes = random.Random(0), Counter()
-    for _ in range(60):
+    for _ in range(300):
         value = copy.deepcopy(base)
         *way, last = rng.choice(rng.choice((everywhere, elsewhere)))
         inner = value

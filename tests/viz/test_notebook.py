@@ -102,6 +102,7 @@ def test_long_results_are_cut() -> None:
     assert told.endswith("more characters, see to_dict())")
 
 
+@pytest.mark.slow
 def test_a_check_is_its_figure_and_what_was_found() -> None:
     model = ReplacementModel.from_pretrained("pocket")
     found = check_circuits(model, [attribute(model, "the opposite of small is")], settings=CheckSettings(3, 20))
