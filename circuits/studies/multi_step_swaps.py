@@ -120,7 +120,7 @@ def random_control(
 
 
 def patch(observed: Observation, other: Observation, places: Sequence[str], positions: Positions) -> Intervention:
-    """All features at some places set to what they are on another prompt: no swap of features there can do more.
+    """All features at some places set to what they are on another prompt: how much these carry by themselves.
 
     Raises:
         InputError: the prompts differ in length.

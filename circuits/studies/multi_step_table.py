@@ -19,6 +19,7 @@ for all together.
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,8 @@ class Swap:
     Attributes:
         factor, to: what is swapped, and for what.
         answer: the token that should then be answered.
-        prompt: one of as many tokens that states the other value in the same place, where there is one: what all
-            features do there shows how far any swap of them can go.
+        prompt: one of as many tokens that states the other value in the same place, where there is one: for comparison,
+            all features are set to what they are on it.
     """
 
     factor: str
@@ -126,20 +127,19 @@ class Table:
             _check(self, experiment)
 
     def reduced(self, n_find: int, n_others: int) -> "Table":
-        """Some cases only, for a quick look: so many to find each value on, and to tune and to score each factor on."""
-        factors = dict.fromkeys(one.factor for one in self.experiments)
-        counts: dict[tuple[str, str, str], int] = {}
-        kept = []
-        for case in self.cases:
-            asked = [factor for factor in factors if factor in case.factors]
-            if case.split != "find":
-                asked = [factor for factor in asked if case.swaps_of(factor)]
-            places = [(case.split, one, case.factors[one] if case.split == "find" else "") for one in asked]
-            most = n_find if case.split == "find" else n_others
-            if any(counts.get(place, 0) < most for place in places):
-                counts |= {place: counts.get(place, 0) + 1 for place in places}
-                kept.append(case)
-        return replace(self, cases=tuple(kept))
+        """A few cases, for a quick look: so many to tune and to score each factor on, and to find their values on."""
+        factors = tuple(dict.fromkeys(one.factor for one in self.experiments))
+        asked: list[Case] = []
+        for factor, split in product(factors, SPLITS[1:]):
+            asked += [case for case in self.select(split, factor)[:n_others] if case not in asked]
+        wanted = {(swap.factor, value) for case in asked for swap in case.swaps for value in _values(case, swap)}
+        counts = dict.fromkeys(wanted, 0)
+        find: list[Case] = []
+        for case in (one for one in self.cases if one.split == SPLITS[0]):
+            shown = [pair for pair in case.factors.items() if counts.get(pair, n_find) < n_find]
+            counts |= {pair: counts[pair] + 1 for pair in shown}
+            find += [case] if shown else []
+        return replace(self, cases=(*find, *asked))
 
     def examples(self, factor: str, count: int) -> tuple[Case, ...]:
         """Scored cases to show, one of a cluster: those of `shown` first."""
@@ -195,6 +195,10 @@ def load_table(path: Path) -> Table:
         return Table(str(given.get("name", path.stem)), cases, experiments, tuple(map(str, given.get("shown", ()))))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(f"{path} is no table of prompts ({error!r}); see docs/studies.md for its form") from error
+
+
+def _values(case: Case, swap: Swap) -> tuple[str, str]:
+    return case.factors[swap.factor], swap.to
 
 
 def _case(given: Mapping[str, Any]) -> Case:

@@ -338,3 +338,11 @@ def test_a_prompt_that_is_answered_otherwise_is_not_tried(
     case = replace(table.select("score", "state")[0], answer="Boston")
     found = run_arms(model, [case], table.experiments[0], evidence, tuned_arms(table.experiments[0]))
     assert (found.n_cases, found.n_right, found.trials) == (1, 0, ())
+
+
+def test_a_quick_look_has_a_few_cases_of_each_experiment(tables: tuple[Table, ...]) -> None:
+    for table in tables:
+        few = table.reduced(1, 2)
+        assert len(few.cases) < len(table.cases) / 5
+        for experiment in few.experiments:
+            assert len(few.select("score", experiment.factor)) >= 2

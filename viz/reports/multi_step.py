@@ -106,7 +106,7 @@ def _parts(result: MultiStepResult, table: str, folder: StudyFolder) -> Iterator
         yield FigurePart(f"{table}-sizes", partial(sizes_figure, compared, where), what)
         yield sizes_table(compared)
     yield readings_table(results)
-    if table == "addition" and result.contents:
+    if table == "addition" and any(result.contents.values()):
         yield FigurePart("addition-contents", partial(contents_figure, result.contents), CONTENTS)
         yield contents_table(result)
     shown = [one for one in result.examples if one.table == table][:PICTURES_PER_TABLE]

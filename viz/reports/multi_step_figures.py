@@ -14,9 +14,10 @@ from viz.figures.style import GREY, HATCHES, MARKERS, SERIES, PaperFigure
 
 __all__ = ["RateRow", "contents_figure", "rate_rows", "rates_figure", "sizes_figure"]
 
-ROW = 0.2  # inches
+ROW = 0.24  # inches
 FRAME = 0.75
 BAR = 0.5
+APART = 0.12  # rows, between a swap and its control
 METHOD_NAMES = {"graph": "by influence in graphs", "activation": "by activation"}
 
 
@@ -69,7 +70,9 @@ def rates_figure(rows: Sequence[RateRow]) -> PaperFigure:
         for place, name in enumerate(names):
             shift = (place - (len(names) - 1) / 2) * 0.3
             for kind, (fill, what) in enumerate(((SERIES[place], "swap"), ("white", "random features"))):
-                found = [(y + shift, row.rates[name][kind]) for y, row in enumerate(rows) if name in row.rates]
+                found = [
+                    (y + shift + APART * kind, row.rates[name][kind]) for y, row in enumerate(rows) if name in row.rates
+                ]
                 _points(axes, found, place, fill, f"{name}, {what}")
         axes.set_yticks(range(len(rows)), [plain(row.label, "sans") for row in rows])
         axes.set_ylim(len(rows) - 0.4, -0.6)
