@@ -29,6 +29,7 @@ STATE = Experiment(
     {"first hop": ("city",), "second hop": (LAST,), "both hops": ("city", LAST)},
     compares_methods=True,
     saves_graphs=True,
+    claim="first hop",
 )
 RELATION = Experiment(
     "relation",

@@ -69,8 +69,8 @@ class Example:
 def show_swaps(
     model: ReplacementModel, table: Table, result: ExperimentResult, evidence: Evidence, count: int
 ) -> list[tuple[ShownSwap, SpecifiedCase]]:
-    """The first swap of some scored prompts, as it was chosen for the main hop; whether it succeeds or not."""
-    experiment, hop = result.experiment, result.main_hop
+    """The first swap of some scored prompts, as it was chosen for the claimed hop; whether it succeeds or not."""
+    experiment, hop = result.experiment, result.claimed_hop
     choice = result.chosen(hop)
     found = []
     for case in table.examples(experiment.factor, count):

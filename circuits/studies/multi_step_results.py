@@ -95,6 +95,11 @@ class ExperimentResult:
             and (one.arm.control, one.arm.held) == (control, held)
         )
 
+    @property
+    def claimed_hop(self) -> str:
+        """The hop that the experiment's claim is about."""
+        return self.experiment.claim or self.main_hop
+
     def chosen(self, hop: str) -> Choice:
         """Sizes and strengths that were chosen for a hop, for its first operation."""
         return next(one.arm.choice for one in self.arms if one.arm.hop == hop)

@@ -88,10 +88,11 @@ class Experiment:
     Attributes:
         name: for tables and files.
         factor: the one that is swapped.
-        hops: name -> the places whose features are changed; the first one is what the claim is about.
+        hops: name -> the places whose features are changed.
         operations: what is done: `swap`, or `suppress` (take the old away) or `amplify` (bring the new) alone.
         compares_methods: whether features chosen by activation, and other sizes, are scored too.
         saves_graphs: whether the graph of every scored prompt is written.
+        claim: the hop that the question is about; empty for the one with the most success on the split `tune`.
     """
 
     name: str
@@ -100,6 +101,7 @@ class Experiment:
     operations: tuple[str, ...] = ("swap",)
     compares_methods: bool = False
     saves_graphs: bool = False
+    claim: str = ""
 
     @property
     def places(self) -> tuple[str, ...]:
@@ -222,8 +224,15 @@ def _case(given: Mapping[str, Any]) -> Case:
 def _experiment(given: Mapping[str, Any]) -> Experiment:
     hops = {str(name): tuple(map(str, places)) for name, places in given["hops"].items()}
     operations = tuple(map(str, given.get("operations", ("swap",))))
-    flags = (bool(given.get(name, False)) for name in ("compares_methods", "saves_graphs"))
-    return Experiment(str(given["name"]), str(given["factor"]), hops, operations, *flags)
+    return Experiment(
+        name=str(given["name"]),
+        factor=str(given["factor"]),
+        hops=hops,
+        operations=operations,
+        compares_methods=bool(given.get("compares_methods", False)),
+        saves_graphs=bool(given.get("saves_graphs", False)),
+        claim=str(given.get("claim", "")),
+    )
 
 
 def _default(cases: Sequence[Case]) -> Iterator[Experiment]:
@@ -244,6 +253,9 @@ def _check(table: Table, experiment: Experiment) -> None:
         raise InputError(f"{where}: a split is one of {', '.join(SPLITS)}, got {wrong[0]!r}")
     if not experiment.hops or not all(experiment.hops.values()):
         raise InputError(f"{where}: expected places to change features at, got none; name some under hops")
+    if experiment.claim and experiment.claim not in experiment.hops:
+        known_hops = ", ".join(experiment.hops)
+        raise InputError(f"{where}: the claim is about one of its hops ({known_hops}), got {experiment.claim!r}")
     selected = {split: table.select(split, factor) for split in SPLITS}
     empty = [split for split, cases in selected.items() if not cases]
     if empty:

@@ -320,6 +320,7 @@ def test_places() -> None:
         (lambda given: {"schema_version": 1}, "is no table"),
         (lambda given: given | {"experiments": [{"name": "a", "factor": "state", "hops": {"x": ["y"]}}]}, "its 'y' is"),
         (lambda given: given | {"experiments": [{"name": "a", "factor": "state", "hops": {}}]}, "expected places"),
+        (lambda given: given | {"experiments": [given["experiments"][0] | {"claim": "third hop"}]}, "one of its hops"),
     ],
 )
 def test_tables_that_cannot_be_studied(change, message: str | None, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

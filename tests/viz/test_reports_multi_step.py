@@ -34,7 +34,8 @@ def test_the_report_says_what_was_found(written: tuple[Path, MultiStepResult]) -
     markdown = (path / "report.md").read_text(encoding="utf-8")
     (one,) = result.experiments
     swap, control = one.arm("swap", "first hop"), one.arm("swap", "first hop", control=True)
-    assert f"in **{swap.success.text}** of 2 swaps, with random features in {control.success.text}" in markdown
+    rates = f"(plt: {swap.success.low:.0%} to {swap.success.high:.0%}; random features {control.success.value:.0%})"
+    assert f"in **{swap.success.value:.0%}** of 2 swaps {rates}" in markdown
     for heading in ("How it was done", "Two hops: city, state, capital", "Examples", "Limits"):
         assert f"## {heading}\n" in markdown
     assert "| Sacramento |" in markdown

@@ -78,13 +78,13 @@ def _claims(result: MultiStepResult) -> Iterator[str]:
         for name in outer_groups(one):
             found.setdefault((one.experiment.name, name), []).append(one)
     for (experiment, name), results in found.items():
-        where = "" if name == "all" else f" ({plain(name)})"
+        where = f", {plain(results[0].claimed_hop)}" + ("" if name == "all" else f" ({plain(name)})")
         claim = CLAIMS.get(experiment, "changes what it should")
         yield f"**{plain(experiment)}**{where}: {claim} in {', '.join(_rate(one, name) for one in results)}"
 
 
 def _rate(one: ExperimentResult, group_name: str) -> str:
-    best, control = (one.arm("swap", one.main_hop, group_name, control=control).success for control in (False, True))
+    best, control = (one.arm("swap", one.claimed_hop, group_name, control=control).success for control in (False, True))
     details = f"{plain(one.transcoder)}: {best.low:.0%} to {best.high:.0%}; random features {control.value:.0%}"
     return f"**{best.value:.0%}** of {best.n} swaps ({details})"
 
