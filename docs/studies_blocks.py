@@ -29,9 +29,11 @@ def multi_step(results: dict[str, Any]) -> Iterator[str]:
                 continue
             taken.add(key)
             operation = "" if how["operation"] in ("swap", "patch") else f", {how['operation']}"
-            best = " *" if how["hop"] == one["main_hop"] else ""
-            row = rows.setdefault((one["experiment"] + operation, how["hop"] + best, arm["group"]), {})
-            row[f"{one['transcoder']} {kind}"] = _text(arm["success"])
+            if arm["group"] == "all" and any(other["group"] != "all" for other in one["arms"]):
+                continue
+            best = " *" if how["hop"] == one["main_hop"] and kind == "swap" else ""
+            row = rows.setdefault((one["experiment"] + operation, how["hop"], arm["group"]), {})
+            row[f"{one['transcoder']} {kind}"] = _text(arm["success"]) + best
             if kind == "swap":
                 row["n"] = str(arm["success"]["n"])
     for (what, where, group), row in rows.items():

@@ -69,7 +69,7 @@ CLAIMS = {
 
 LIMITS = """\
 - A success says that these features are enough to change the answer, not that the model uses nothing else. Strengths
-  are large (up to three times the mean activation): at the features' own strength most swaps fail.
-- Random features that write as much change most answers too; what they do not do is give the answer that was wanted.
+  are multiples of features' own activations (the table above says which were chosen).
+- Random features that write as much change answers too (`random: changes`); they tell what strength alone does.
 - Sizes and strengths come from a small grid; a chosen one at its edge might be better beyond it.
-- A supernode is a list of features for one value, not a feature that means it: in this model no single feature does."""
+- A supernode is a list of features for one value, not a feature that means it."""
