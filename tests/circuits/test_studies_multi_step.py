@@ -94,6 +94,7 @@ def test_the_graph_says_the_state_without_any_swap(study: tuple[Path, MultiStepR
     assert by_hop["both hops"].to_answer.value > by_hop["first hop"].to_answer.value > 0.0
 
 
+@pytest.mark.slow
 def test_an_interrupted_study_goes_on(
     study: tuple[Path, MultiStepResult], model: ReplacementModel, table: Table, tmp_path: Path
 ) -> None:
