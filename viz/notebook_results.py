@@ -30,8 +30,8 @@ TABLES: tuple[tuple[type, Callable[[Any], RenderableType]], ...] = (
     (Checks, check_summary),
 )
 STUDIES = {
-    ("circuits.studies.hallucination", "HallucinationResult"): "viz.reports.hallucination",
-    ("circuits.studies.multi_step", "MultiStepResult"): "viz.reports.multi_step",
+    ("circuits.studies.hallucination.study", "HallucinationResult"): "viz.reports.hallucination.report",
+    ("circuits.studies.multi_step.study", "MultiStepResult"): "viz.reports.multi_step.report",
 }
 """Where the summary of a study's result is made; loaded when one is shown."""
 

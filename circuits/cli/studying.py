@@ -75,19 +75,19 @@ def make_study(name: str, asked: Asked, as_json: bool) -> None:
 def _study(name: str) -> "tuple[Callable[..., Any], Callable[..., Report]]":
     """How a study is run, and how its report is made."""
     if name == "multi-step":
-        from circuits.studies import multi_step
-        from circuits.studies.multi_step_table import load_table
-        from viz.reports import multi_step as multi_step_report
+        from circuits.studies.multi_step import study as multi_step
+        from circuits.studies.multi_step.table import load_table
+        from viz.reports.multi_step import report as multi_step_report
 
         def run(folder: "StudyFolder", models: Any, prompts: Path | None, quick: bool, progress: Any) -> Any:
             tables = None if prompts is None else (load_table(prompts),)
             return multi_step.run(folder, models, tables, quick=quick, progress=progress)
 
         return run, multi_step_report.report
-    from circuits.studies import hallucination
-    from circuits.studies.entity_corpus import pocket_entities
-    from circuits.studies.entity_table import load_entity_table
-    from viz.reports import hallucination as hallucination_report
+    from circuits.studies.hallucination import study as hallucination
+    from circuits.studies.hallucination.entity_corpus import pocket_entities
+    from circuits.studies.hallucination.entity_table import load_entity_table
+    from viz.reports.hallucination import report as hallucination_report
 
     def run_it(folder: "StudyFolder", models: Any, prompts: Path | None, quick: bool, progress: Any) -> Any:
         table = pocket_entities() if prompts is None else load_entity_table(prompts)

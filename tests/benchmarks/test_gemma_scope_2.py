@@ -8,6 +8,7 @@ import pytest
 from benchmarks.worker import ROOT
 
 
+@pytest.mark.slow
 def test_the_tiny_case_is_written_traced_and_reported(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.gemma_scope_2", "--case", "tiny", "--out", str(tmp_path)]
     for _ in range(2):  # the second time with the weights of the first

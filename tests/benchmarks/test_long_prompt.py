@@ -8,6 +8,7 @@ import pytest
 from benchmarks.worker import ROOT
 
 
+@pytest.mark.slow
 def test_a_tiny_shape_is_written_traced_and_reported(tmp_path: Path) -> None:
     sizes = ["--shape", "tiny", "--tokens", "40", "--features", "60", "--l0", "5", "--memory", "256MiB"]
     command = [sys.executable, "-m", "benchmarks.long_prompt", *sizes, "--out", str(tmp_path / "out")]

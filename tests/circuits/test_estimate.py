@@ -83,7 +83,9 @@ def sized(mid: Path) -> tuple[Host, Transcoder]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="runs on Linux, which tells a process its memory")
-@pytest.mark.parametrize(("n_pos", "rows", "budget"), [(192, 1200, "4GiB"), (192, 1200, "256MiB")])
+@pytest.mark.parametrize(
+    ("n_pos", "rows", "budget"), [(192, 1200, "256MiB"), pytest.param(192, 1200, "4GiB", marks=pytest.mark.slow)]
+)
 def test_memory_is_what_a_trace_takes(mid: Path, sized: tuple, n_pos: int, rows: int, budget: str) -> None:
     command = [sys.executable, "-c", TRACE, str(mid), str(n_pos), str(rows), budget]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)

@@ -7,14 +7,14 @@ import torch
 
 from circuits import attribute
 from circuits.graph import Graph
-from circuits.studies import hallucination_prediction
-from circuits.studies.entity_table import EntityPrompt
-from circuits.studies.hallucination_changes import changed_features, feature_pools, random_intervention
-from circuits.studies.hallucination_prediction import predict_wrong
-from circuits.studies.hallucination_reading import FeatureReading, Reading
-from circuits.studies.hallucination_steering import TESTS
-from circuits.studies.hallucination_structure import structure
-from circuits.studies.hallucination_supernodes import Member, known_entity, unknown_supernode
+from circuits.studies.hallucination import prediction
+from circuits.studies.hallucination.changes import changed_features, feature_pools, random_intervention
+from circuits.studies.hallucination.entity_table import EntityPrompt
+from circuits.studies.hallucination.prediction import predict_wrong
+from circuits.studies.hallucination.reading import FeatureReading, Reading
+from circuits.studies.hallucination.steering import TESTS
+from circuits.studies.hallucination.structure import structure
+from circuits.studies.hallucination.supernodes import Member, known_entity, unknown_supernode
 from replacement_model import InputError, ReplacementModel
 
 ROLES = ("before", "entity", "entity end", "after", "after", "after", "last")
@@ -138,7 +138,7 @@ def labelled(seed: int, informative: bool) -> list[Reading]:
 
 @pytest.mark.parametrize("informative", [True, False])
 def test_predictions_find_what_is_there_and_nothing_else(informative: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hallucination_prediction, "POPULATIONS", ("all",))
+    monkeypatch.setattr(prediction, "POPULATIONS", ("all",))
     found = {one.name: one for one in predict_wrong(labelled(1, informative), ())}
     for name in ("structure", "structure, best single number"):
         assert (found[name].auroc.value > 0.85) == informative

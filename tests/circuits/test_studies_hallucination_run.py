@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from circuits.studies.entity_corpus import pocket_entities
 from circuits.studies.folder import StudyFolder
-from circuits.studies.hallucination import HallucinationResult, run
-from circuits.studies.hallucination_inputs import PARTS
-from circuits.studies.hallucination_steering import TESTS
+from circuits.studies.hallucination.entity_corpus import pocket_entities
+from circuits.studies.hallucination.inputs import PARTS
+from circuits.studies.hallucination.steering import TESTS
+from circuits.studies.hallucination.study import HallucinationResult, run
 from replacement_model import ReplacementModel
 from replacement_model.interventions import read_specification, replay
 

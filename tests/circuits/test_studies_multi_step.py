@@ -12,15 +12,15 @@ from sklearn.preprocessing import OneHotEncoder
 from circuits import attribute
 from circuits.influence import node_influence
 from circuits.studies.folder import StudyFolder
-from circuits.studies.multi_step import MultiStepResult, run
-from circuits.studies.multi_step_addition import DIGITS
-from circuits.studies.multi_step_contents import addition_contents, adjusted_r_squared, known_of_sum
-from circuits.studies.multi_step_finding import Evidence, find_features
-from circuits.studies.multi_step_graphs import token_share
-from circuits.studies.multi_step_pocket import pocket_tables
-from circuits.studies.multi_step_scoring import run_arms, tuned_arms
-from circuits.studies.multi_step_swaps import Choice, patch, random_control, swap_interventions
-from circuits.studies.multi_step_table import SPLITS, Case, Table, load_table, position_of
+from circuits.studies.multi_step.addition import DIGITS
+from circuits.studies.multi_step.contents import addition_contents, adjusted_r_squared, known_of_sum
+from circuits.studies.multi_step.finding import Evidence, find_features
+from circuits.studies.multi_step.graphs import token_share
+from circuits.studies.multi_step.pocket import pocket_tables
+from circuits.studies.multi_step.scoring import run_arms, tuned_arms
+from circuits.studies.multi_step.study import MultiStepResult, run
+from circuits.studies.multi_step.swaps import Choice, patch, random_control, swap_interventions
+from circuits.studies.multi_step.table import SPLITS, Case, Table, load_table, position_of
 from replacement_model import Feature, ReplacementModel, intervene, observe
 from replacement_model.errors import InputError
 from replacement_model.interventions import read_specification, replay

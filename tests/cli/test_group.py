@@ -13,6 +13,7 @@ def dallas(orrery, tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_groups_the_shipped_models_graphs_with_its_corpus(orrery, dallas: Path, tmp_path: Path) -> None:
     written = tmp_path / "supernodes.json"
     outcome = orrery("group", dallas, "--json", "-o", written, "--export", tmp_path / "grouped.dot")

@@ -23,6 +23,7 @@ def test_a_new_process_prints_the_summary_and_nothing_of_the_libraries(run_fresh
     ]
 
 
+@pytest.mark.slow
 def test_the_first_run_says_that_kernels_are_compiled(run_fresh, tmp_path: Path) -> None:
     done = run_fresh("trace", PROMPT, NUMBA_CACHE_DIR=str(tmp_path))
     assert done.returncode == 0

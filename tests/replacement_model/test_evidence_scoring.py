@@ -179,7 +179,7 @@ def test_concepts_of_the_corpus_agree_with_rules_where_both_apply():
     assert predict_by_concept("no match; raises Austin", positions) is None
 
 
-@pytest.mark.parametrize("kind", ["clt", "plt"])
+@pytest.mark.parametrize("kind", ["clt", pytest.param("plt", marks=pytest.mark.slow)])
 def test_pocket_labels_hold_on_unseen_text_and_shuffled_ones_are_at_chance(kind, tmp_path):
     model = ReplacementModel.from_pretrained("pocket", kind)
     folders = [tmp_path / name for name in ("test", "train")]

@@ -4,16 +4,16 @@ from pathlib import Path
 import pytest
 
 from circuits.studies.folder import StudyFolder
-from circuits.studies.hallucination import HallucinationResult, TranscoderResult
-from circuits.studies.hallucination_inputs import PARTS
-from circuits.studies.hallucination_prediction import Prediction
-from circuits.studies.hallucination_reading import OUTCOMES
-from circuits.studies.hallucination_separation import Separation
-from circuits.studies.hallucination_steering import TESTS, Steered
-from circuits.studies.hallucination_supernodes import Member
+from circuits.studies.hallucination.inputs import PARTS
+from circuits.studies.hallucination.prediction import Prediction
+from circuits.studies.hallucination.reading import OUTCOMES
+from circuits.studies.hallucination.separation import Separation
+from circuits.studies.hallucination.steering import TESTS, Steered
+from circuits.studies.hallucination.study import HallucinationResult, TranscoderResult
+from circuits.studies.hallucination.supernodes import Member
 from circuits.studies.statistics import Estimate
 from viz import notebook
-from viz.reports.hallucination import report, summary
+from viz.reports.hallucination.report import report, summary
 from viz.reports.parts import FigurePart, Report, Table
 
 

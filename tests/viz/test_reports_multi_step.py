@@ -4,15 +4,15 @@ from pathlib import Path
 import pytest
 
 from circuits.studies.folder import StudyFolder
-from circuits.studies.multi_step import MultiStepResult, run
-from circuits.studies.multi_step_contents import Content
-from circuits.studies.multi_step_table import load_table
+from circuits.studies.multi_step.contents import Content
+from circuits.studies.multi_step.study import MultiStepResult, run
+from circuits.studies.multi_step.table import load_table
 from replacement_model import ReplacementModel
 from tests.fixtures.city_table import city_table
 from viz.figures import figure_bytes
 from viz.reports import write_report
-from viz.reports.multi_step import report
-from viz.reports.multi_step_figures import contents_figure, rate_rows
+from viz.reports.multi_step.figures import contents_figure, rate_rows
+from viz.reports.multi_step.report import report
 
 
 @pytest.fixture(scope="module")
