@@ -209,9 +209,7 @@ def _check_logits(
 ) -> tuple[Tensor, Tensor]:
     """Logits before and after the softcap, rebuilt from the last residual stream and checked against the host's."""
     raw = frozen.unembed(resid_final, list(positions))
-    softcap = frozen.host.logit_softcap
-    capped = raw if softcap is None else softcap * torch.tanh(raw / softcap)
-    compare("logits", logits, capped, tolerance)
+    compare("logits", logits, frozen.host.capped(raw), tolerance)
     return raw, logits
 
 

@@ -61,7 +61,7 @@ def view(
         from viz.viewer.steering import Steering
 
         library = Library(place)
-        n_graphs = len(library.paths())
+        n_graphs = len(library.summaries())
         if not n_graphs:
             raise InputError(f"{place} holds no graphs; write some with `orrery trace PROMPT -o {place}`")
         texts = None if features is None else FeatureTexts(features)

@@ -69,7 +69,8 @@ def check_ablation(
     if at_most is not None and generator is not None and n_features > at_most:
         nodes = np.sort(generator.choice(n_features, at_most, replace=False))
     target, logits = graph.targets[index], observed.capture.logits
-    many = effects_of_many(observed, ablations(graph, nodes), Conditions() if conditions is None else conditions)
+    held = Conditions() if conditions is None else conditions
+    many = effects_of_many(observed, ablations(graph, nodes), held, against_unedited=True)
     changes = [target_change(observed, target, effect.logits - logits).cpu().numpy() for effect in many]
     effects = np.concatenate([np.empty(0), *changes])
     total = total_effects_on(graph, index)[nodes]

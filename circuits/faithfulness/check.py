@@ -142,8 +142,9 @@ def check_circuits(
         found.append(check_circuit(model, circuit, other, chosen))
         if progress is not None:
             progress(number + 1, len(circuits))
-    ablations = [one.ablation for one in found if one.ablation is not None and _has_correlation(one.ablation)]
-    together = summarise_ablations(ablations, np.random.default_rng(chosen.seed)) if len(ablations) > 1 else None
+    ablations = [one.ablation for one in found if one.ablation is not None]
+    several = sum(map(_has_correlation, ablations)) > 1
+    together = summarise_ablations(ablations, np.random.default_rng(chosen.seed)) if several else None
     return Checks(chosen, tuple(found), together)
 
 

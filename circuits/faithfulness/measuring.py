@@ -59,7 +59,7 @@ def ablation_changes(
 
     Of a feature that is its pre-activation; of a logit the logit minus the mean logit, before any softcap.
     """
-    effects = effects_of_many(observed, ablations(graph, nodes), conditions)
+    effects = effects_of_many(observed, ablations(graph, nodes), conditions, against_unedited=True)
     found = [row for effect in effects for row in _rows(observed, graph, effect)]
     return np.stack(found) if found else np.empty((0, graph.layout.n_rows))
 

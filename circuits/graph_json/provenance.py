@@ -1,5 +1,6 @@
 """What a graph file says of itself: settings, hashes, measured numbers, and who wrote it."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -42,7 +43,7 @@ def read_from(
     """What to tell the reader of the graph; of a file that was itself made of another, what that file said."""
     before = info_of(metadata).get("read_from")
     if isinstance(before, dict) and isinstance(before.get("producer"), str):
-        return before
+        return dict(_finite(before))
     missing = ["edges that were pruned", "books"]
     missing += ["activations"] if any(node.kind == FEATURE and node.activation is None for node in nodes) else []
     missing += ["cumulative influence"] if any(node.influence is None for node in nodes if node.kind != LOGIT) else []
@@ -83,3 +84,12 @@ def _text(value: Any) -> str | None:
 
 def _texts(value: Any) -> dict[str, str]:
     return {key: text for key, text in value.items() if isinstance(text, str)} if isinstance(value, dict) else {}
+
+
+def _finite(value: Any) -> Any:
+    """Plain values with null for numbers that JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,12 +1,13 @@
 """Rates with intervals. Prompts of one city (person, word) are not independent: intervals are over such clusters."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.stats import binomtest
+from scipy.stats import norm
 
 from replacement_model.errors import InputError
 
@@ -63,14 +64,15 @@ def rate(successes: Sequence[bool]) -> Estimate:
     Raises:
         InputError: there are no trials.
     """
-    return _wilson(sum(map(bool, successes)), len(successes), len(successes))
+    n = len(successes)
+    return _wilson(sum(map(bool, successes)) / max(n, 1), n, n)
 
 
 def clustered_rate(successes: Sequence[bool], clusters: Sequence[str], generator: np.random.Generator) -> Estimate:
     """The share of successes in trials of which those of one cluster hang together.
 
-    The interval is a bootstrap over clusters. Where all trials end alike, every resample does too, and an interval of
-    no width would claim certainty; then it is Wilson's, with each cluster as one trial.
+    The interval is a bootstrap over clusters. Where all clusters have one rate, every resample has it too, and an
+    interval of no width would claim certainty; then it is Wilson's, with each cluster as one trial.
 
     Args:
         successes: of every trial.
@@ -80,11 +82,11 @@ def clustered_rate(successes: Sequence[bool], clusters: Sequence[str], generator
     Raises:
         InputError: there are no trials, or not one cluster each.
     """
-    found, _ = _places(clusters, len(successes))
-    values = np.array(successes, dtype=bool)
-    if values.all() or not values.any():
-        return _wilson(len(found) if values.all() else 0, len(found), len(values))
-    return clustered_mean(values.astype(np.float64), clusters, generator)
+    found, place = _places(clusters, len(successes))
+    values = np.array(successes, dtype=np.float64)
+    if np.ptp(np.bincount(place, values) / np.bincount(place)) < 1e-12:
+        return _wilson(float(values.mean()), len(found), len(values))
+    return clustered_mean(values, clusters, generator)
 
 
 def clustered_mean(
@@ -138,11 +140,15 @@ def weighted_estimate(
     return _estimate(value, resampled, len(clusters), len(found))
 
 
-def _wilson(n_successes: int, n_trials: int, n: int) -> Estimate:
+def _wilson(share: float, n_trials: int, n: int) -> Estimate:
+    """Wilson's interval, also for a share that is no whole number of the trials."""
     if n_trials == 0:
         raise InputError("expected at least one trial to take a rate of, got none; give more prompts")
-    interval = binomtest(n_successes, n_trials).proportion_ci(CONFIDENCE, method="wilson")
-    return Estimate(n_successes / n_trials, float(interval.low), float(interval.high), n, n_trials, "wilson")
+    z = float(norm.ppf((1 + CONFIDENCE) / 2))
+    shrink = 1 + z * z / n_trials
+    centre = (share + z * z / (2 * n_trials)) / shrink
+    half = z * math.sqrt(share * (1 - share) / n_trials + z * z / (4 * n_trials**2)) / shrink
+    return Estimate(share, max(0.0, centre - half), min(1.0, centre + half), n, n_trials, "wilson")
 
 
 def _places(clusters: Sequence[str], n: int) -> tuple[tuple[str, ...], Int[np.ndarray, "n"]]:

@@ -180,6 +180,10 @@ class Host:
     def device(self) -> torch.device:
         return self.W_E.device
 
+    def capped(self, logits: Float[Tensor, "*batch d_vocab"]) -> Float[Tensor, "*batch d_vocab"]:
+        """Logits after the softcap, whose softmax the model's probabilities are."""
+        return logits if self.logit_softcap is None else self.logit_softcap * torch.tanh(logits / self.logit_softcap)
+
     def norms(self) -> tuple[Norm, ...]:
         """Every norm on the residual stream's path, of all layers."""
         return (*(norm for block in self.blocks for norm in block.norms()), self.final_norm)

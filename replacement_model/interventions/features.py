@@ -10,6 +10,7 @@ from replacement_model.errors import InputError
 
 __all__ = ["Feature", "FeaturesLike", "Supernode", "as_features", "resolve_positions"]
 
+LARGEST_POSITION = 2**31
 FORM = re.compile(r"(\d+)/(\*|-?\d+|-?\d*:-?\d*)/(\d+)")
 
 
@@ -135,6 +136,8 @@ def resolve_positions(feature: Feature, n_pos: int, n_ignored_pos: int) -> tuple
         return start, start + 1
     if positions.step not in (None, 1):
         raise InputError(f"{feature.text}: a range of positions has no step; give a feature for each position")
+    if any(end is not None and abs(end) > LARGEST_POSITION for end in (positions.start, positions.stop)):
+        raise InputError(f"{feature.text}: positions are at most {LARGEST_POSITION} ({last})")
     start, stop = (end + n_pos if end is not None and end < 0 else end for end in (positions.start, positions.stop))
     start = max(n_ignored_pos, start or 0)
     if stop is not None and stop <= start:

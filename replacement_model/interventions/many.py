@@ -21,6 +21,7 @@ from replacement_model.prompt import Prompt, PromptLike
 __all__ = ["effects_of_many", "intervene_many"]
 
 ROWS_AT_ONCE, BYTES_AT_ONCE = 2048, 2**27  # positions of a batch, and what is kept of all its layers
+LOGIT_BYTES_AT_ONCE = 2**28
 
 Many = Sequence[Intervention | Sequence[Intervention]]
 
@@ -64,9 +65,22 @@ def intervene_many(
 
 
 def effects_of_many(
-    observed: Observation, interventions: Many, conditions: Conditions, batch_size: int | None = None
+    observed: Observation,
+    interventions: Many,
+    conditions: Conditions,
+    batch_size: int | None = None,
+    *,
+    against_unedited: bool = False,
 ) -> Iterator[Effect]:
     """The effects of each, batch by batch in their order.
+
+    Args:
+        observed: the prompt, unedited.
+        interventions: as for `intervene_many`.
+        conditions: what responds.
+        batch_size: as for `intervene_many`.
+        against_unedited: changes are those from a row of the same batch without edits, not from the host's own pass:
+            what is held is rounded otherwise than the host rounds, much so in half precision, which is no effect.
 
     Raises:
         InputError: as for `intervene_many`, or the batch size is not positive.
@@ -76,16 +90,28 @@ def effects_of_many(
     conditions.check_layers(observed.model.host.n_layers)
     edits = [edits_of(observed, (one,) if isinstance(one, Intervention) else tuple(one)) for one in interventions]
     size = _batch_size(observed) if batch_size is None else batch_size
-    return (_effects(observed, edits[first : first + size], conditions) for first in range(0, len(edits), size))
+    run = _against_unedited if against_unedited else _effects
+    return (run(observed, edits[first : first + size], conditions) for first in range(0, len(edits), size))
 
 
 def _batch_size(observed: Observation) -> int:
     host, itemsize = observed.model.host, observed.capture.embed.element_size()
     n_rows = min(ROWS_AT_ONCE, BYTES_AT_ONCE // (host.n_layers * host.d_model * itemsize))
-    return max(1, n_rows // observed.n_pos)
+    n_logits = observed.capture.logits.numel()
+    return max(1, min(n_rows // observed.n_pos, LOGIT_BYTES_AT_ONCE // (n_logits * itemsize)))
 
 
 def _effects(observed: Observation, edits: Sequence[dict[int, LayerEdits]], conditions: Conditions) -> Effect:
     if conditions.affine:
         return direct_effects(observed, edits)
     return measured_effects(observed, partial(run_edited, observed, edits, conditions), conditions)
+
+
+def _against_unedited(observed: Observation, edits: Sequence[dict[int, LayerEdits]], conditions: Conditions) -> Effect:
+    if conditions.affine:
+        return direct_effects(observed, edits)
+    found = _effects(observed, [*edits, {}], conditions)
+    return Effect(
+        tap_changes={layer: change[:-1] - change[-1:] for layer, change in found.tap_changes.items()},
+        logits=observed.capture.logits + (found.logits[:-1] - found.logits[-1:]),
+    )

@@ -38,7 +38,7 @@ def summarise(
     `labels` are those of the features that changed; None for the model's.
     """
     capture = observed.capture
-    probabilities = _capped(observed, effect.logits).softmax(-1)
+    probabilities = observed.model.host.capped(effect.logits).softmax(-1)
     moved = probabilities[-1] - capture.probabilities[-1]
     values = ((capture.logits[-1], capture.probabilities[-1]), (effect.logits[-1], probabilities[-1]))
     raised, lowered = (_top(observed, sign * moved, n_top) for sign in (1, -1))
@@ -80,11 +80,6 @@ def watched(observed: Observation, effect: Effect, features: Int[Tensor, "n 3"])
         before[where] = (rows * observed.tapped(layer)[pos]).sum(-1) + transcoder.encoder_biases(layer, idx)
         change[where] = (rows * effect.tap_changes[layer][pos]).sum(-1)
     return Watched(features, before, before + change)
-
-
-def _capped(observed: Observation, logits: Float[Tensor, "n d_vocab"]) -> Float[Tensor, "n d_vocab"]:
-    softcap = observed.model.host.logit_softcap
-    return logits if softcap is None else softcap * torch.tanh(logits / softcap)
 
 
 def _top(observed: Observation, gain: Float[Tensor, "d_vocab"], n_top: int) -> tuple[list[int], list[str]]:

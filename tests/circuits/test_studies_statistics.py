@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from scipy.stats import bootstrap
+from scipy.stats import binomtest, bootstrap
 
 from circuits.studies.statistics import (
     clustered_estimate,
@@ -107,3 +107,17 @@ def test_nothing_to_count() -> None:
         clustered_rate([True], [], drawn())
     with pytest.raises(InputError, match="finite"):
         clustered_estimate(lambda _rows: float("nan"), ["a"], drawn())
+
+
+@pytest.mark.parametrize(("successes", "trials"), [(0, 7), (3, 8), (120, 124), (5, 5)])
+def test_wilsons_interval_is_scipys(successes: int, trials: int) -> None:
+    expected = binomtest(successes, trials).proportion_ci(0.95, method="wilson")
+    found = rate([True] * successes + [False] * (trials - successes))
+    np.testing.assert_allclose([found.low, found.high], [expected.low, expected.high], atol=1e-12)
+
+
+def test_clusters_of_one_rate_claim_no_certainty() -> None:
+    found = clustered_rate([True, False, False] * 4, [str(k // 3) for k in range(12)], np.random.default_rng(0))
+    assert found.value == pytest.approx(1 / 3)
+    assert found.low < 0.2
+    assert found.high > 0.5

@@ -6,6 +6,7 @@ from tiny_models import ACTIVATIONS, PROMPT, SITES, TAPS, tiny_model, tiny_trans
 
 from replacement_model import InputError, ReplacementModel
 from replacement_model.interventions import Conditions, Feature, Intervention, intervene, intervene_many, observe
+from replacement_model.interventions.many import effects_of_many
 
 CONDITIONS = (
     Conditions("free"),
@@ -104,3 +105,14 @@ def test_nothing_gives_no_rows_and_what_is_wrong_is_refused() -> None:
         intervene_many(model, observe(tiny_model(), PROMPT), [Intervention.ablate("1/-1/3")])
     with pytest.raises(InputError, match="layer 9 does not exist"):
         intervene_many(model, PROMPT, [Intervention.ablate("1/-1/3")], Conditions("direct", layers=(9,)))
+
+
+@pytest.mark.parametrize("mode", ["free", "iterative"])
+def test_rounding_of_what_is_held_is_no_effect_in_half_precision(mode: str) -> None:
+    model = ReplacementModel.from_pretrained("pocket", dtype=torch.bfloat16)
+    observed = observe(model, "the opposite of small is")
+    nothing = [Intervention.add("0/-1/0", 0.0)]
+    (plain,) = effects_of_many(observed, nothing, Conditions(mode))
+    (against,) = effects_of_many(observed, nothing, Conditions(mode), against_unedited=True)
+    assert not torch.equal(plain.logits, observed.capture.logits[None])
+    torch.testing.assert_close(against.logits, observed.capture.logits[None], rtol=0, atol=1e-6)

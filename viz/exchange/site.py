@@ -52,7 +52,7 @@ class Site:
         if any(one.rule in ("slug-characters", "index-required") for one in scratch.all()):
             return None
         places = [self._folder / part / f"{slug}.json" for part in ("graph_data", "")]
-        path = next((path for path in places if path.is_file()), None)
+        path = next((path for path in places if _is_file(path)), None)
         if path is None:
             self._found.add("folder-graph", where, f"graph_data/{slug}.json", "no such file")
             return None
@@ -66,7 +66,9 @@ class Site:
         return path
 
     def _check_features(self, value: Mapping[str, Any], folder: Path, where: str) -> None:
-        if not folder.resolve().is_relative_to(self._folder.resolve()) or (folder / INDEX_NAME).is_file():
+        if "\0" in str(folder) or not folder.resolve().is_relative_to(self._folder.resolve()):
+            return
+        if _is_file(folder / INDEX_NAME):
             return
         nodes = value.get("nodes")
         features = {
@@ -77,7 +79,7 @@ class Site:
         }
         for feature in sorted(features):
             path = folder / f"{feature}.json"
-            self._found.require(path.is_file(), "folder-features", where, _name(path, self._folder), "no such file")
+            self._found.require(_is_file(path), "folder-features", where, _name(path, self._folder), "no such file")
 
 
 def _object(value: Any) -> dict[str, Any]:
@@ -86,3 +88,11 @@ def _object(value: Any) -> dict[str, Any]:
 
 def _name(path: Path, folder: Path) -> str:
     return str(path.relative_to(folder))
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is such a file; there is none under a name that no file can have."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False

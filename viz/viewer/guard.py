@@ -16,8 +16,10 @@ import secrets
 from http import HTTPStatus
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from viz.exchange.encoding import encoded
 
 __all__ = ["TOKEN_HEADER", "Guard", "is_loopback", "refusal"]
 
@@ -37,9 +39,9 @@ HEADERS = {
 }
 
 
-def refusal(status: int, error: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    """A JSON answer that says what was wrong."""
-    return JSONResponse({"error": error}, status, headers)
+def refusal(status: int, error: str, headers: dict[str, str] | None = None) -> Response:
+    """A JSON answer that says what was wrong, whatever it quotes."""
+    return Response(encoded({"error": error}), status, headers, media_type="application/json")
 
 
 def is_loopback(host: str) -> bool:
@@ -83,7 +85,7 @@ class Guard:
             receive = _again(body or b"", receive)
         await (self.app if refused is None else refused)(scope, receive, sender)
 
-    def _refused(self, scope: Scope) -> JSONResponse | None:
+    def _refused(self, scope: Scope) -> Response | None:
         headers, method = Headers(scope=scope), scope["method"]
         origins = _wrong_origin(scope, headers)
         if origins is not None:
@@ -121,7 +123,7 @@ class Guard:
                 return b"".join(parts)
 
 
-def _too_large(max_body: int) -> JSONResponse:
+def _too_large(max_body: int) -> Response:
     error = f"expected a body of at most {max_body:,} bytes"
     return refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, error, {"Connection": "close"})
 

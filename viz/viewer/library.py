@@ -6,6 +6,7 @@ make them appear, are not in the list.
 """
 
 import logging
+import mmap
 import os
 import threading
 from collections import OrderedDict
@@ -30,7 +31,6 @@ log = logging.getLogger(__name__)
 
 SUFFIX, JSON_SUFFIX = ".safetensors", ".json"
 JSON_MARKS = (b'"metadata"', b'"prompt_tokens"')  # in the beginning of every graph JSON
-N_SNIFFED = 65_536
 NODE_THRESHOLD, EDGE_THRESHOLD = 0.8, 0.98
 BUDGET = Budget(max_nodes=5_000, max_bytes=12_000_000)
 MAX_OPEN = 4
@@ -128,9 +128,10 @@ def _stamp(path: Path) -> Stamp:
 
 def _summary(path: Path) -> dict[str, Any] | None:
     if path.suffix == JSON_SUFFIX:
-        with path.open("rb") as file:
-            head = file.read(N_SNIFFED)
-        is_graph = all(mark in head for mark in JSON_MARKS)
+        if path.stat().st_size == 0:
+            return None
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+            is_graph = all(text.find(mark) >= 0 for mark in JSON_MARKS)
         return {"title": path.stem, "kind": "graph JSON", "file": path.name} if is_graph else None
     try:
         metadata, kind = load_metadata(path), file_kind(path)

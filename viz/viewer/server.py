@@ -14,6 +14,7 @@ Everything else is refused. `viz.viewer.guard` says who may ask.
 """
 
 import json
+import math
 import secrets
 import socket
 from http import HTTPStatus
@@ -203,12 +204,19 @@ async def _sent(request: Request) -> dict[str, Any]:
         InputError: the body is no JSON object.
     """
     try:
-        value = json.loads(await request.body(), parse_constant=_refuse_constant)
+        value = json.loads(await request.body(), parse_constant=_refuse_constant, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise InputError(f"expected JSON in the body ({' '.join(str(error).split())[:100]})") from error
     if not isinstance(value, dict):
         raise InputError(f"expected a JSON object in the body, got {type(value).__name__}")
     return value
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:40]} is no finite number")
+    return number
 
 
 def _refuse_constant(name: str) -> None:

@@ -8,7 +8,7 @@ import torch
 
 from circuits.studies.hallucination.reading import READ_ROLES, FeatureReading, Reading
 from circuits.studies.hallucination.supernodes import Member, known_entity, members_of
-from replacement_model import Feature, Intervention, ReplacementModel
+from replacement_model import Feature, InputError, Intervention, ReplacementModel
 
 __all__ = ["SteeringTest", "changed_features", "feature_pools", "intervention_of", "random_intervention"]
 
@@ -111,8 +111,13 @@ def random_intervention(
     taken = {(one.layer, one.pos, one.feature_idx) for one in changes}
     features, values = [], []
     for one in changes:
-        free = [idx for idx in pools[one.role, one.layer] if (one.layer, one.pos, idx) not in taken]
-        drawn = free[int(generator.integers(len(free)))] if free else one.feature_idx
+        free = [idx for idx in pools.get((one.role, one.layer), ()) if (one.layer, one.pos, idx) not in taken]
+        if not free:
+            raise InputError(
+                f"expected another active feature at {one.role}, layer {one.layer}, on the split 'choose' to draw a "
+                "control from, got none; add prompts"
+            )
+        drawn = free[int(generator.integers(len(free)))]
         taken.add((one.layer, one.pos, drawn))
         ratio = _written_norm(model, one.layer, one.feature_idx) / _written_norm(model, one.layer, drawn)
         features.append(Feature(one.layer, drawn, one.pos))

@@ -172,6 +172,8 @@ def _fit(numbers: Numbers, choose: _Part, score: _Part) -> _Scores:
         error_score="raise",
     )
     search.fit(chosen, wrong, groups=groups)
+    if not np.isfinite(search.best_score_):
+        raise InputError("expected folds of the split 'choose' with right and wrong answers; add groups that have both")
     weights = search.best_estimator_[-1].coef_[0]
     order = np.argsort(-np.abs(weights), kind="stable")[:N_LEADING]
     leading = {names[k]: float(weights[k]) for k in order.tolist()}

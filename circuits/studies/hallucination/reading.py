@@ -163,7 +163,7 @@ def _read(model: ReplacementModel, row: EntityPrompt, sets: TokenSets) -> dict[s
     rival = sets.strongest_answer(logits, declines) if declined else max(declines, key=lambda one: float(logits[one]))
     graph = attribute(model, read, [answer, rival])
     weights = np.array([1.0, -1.0]) if declined else np.array([-1.0, 1.0])
-    probability = logits.softmax(-1)
+    probability = model.host.capped(logits).softmax(-1)
     first, second = logits.topk(2).values.tolist()
     plain = {
         "answer": model.token_string(answer),

@@ -83,7 +83,13 @@ def _member(
         of_outcome = [one for one in readings if one.outcome == outcome]
         if of_outcome:
             active[outcome] = float(np.mean([activation_at(one, place) > 0 for one in of_outcome]))
-    return Member(*place, edge, float(np.mean([activation_at(one, place) for one in declined])), active)
+    acts = [activation_at(one, place) / _n_positions(one, place[0]) for one in declined]
+    return Member(*place, edge, float(np.mean(acts)), active)
+
+
+def _n_positions(reading: Reading, role: str) -> int:
+    """Positions of a role that have features."""
+    return max(1, len({feature.pos for feature in reading.features if feature.role == role}))
 
 
 def activation_at(reading: Reading, place: tuple[str, int, int]) -> float:

@@ -231,6 +231,7 @@ def _tried(
         if not edits:
             continue
         logits = intervene_many(model, observed, edits, HELD if held else AS_USED)
-        answers, probability = logits.argmax(-1).tolist(), logits.double().softmax(-1)[:, wanted].tolist()
+        answers = logits.argmax(-1).tolist()
+        probability = model.host.capped(logits.double()).softmax(-1)[:, wanted].tolist()
         for row, answer, share in zip(rows, answers, probability, strict=True):
             yield Trial(row, case.cluster, case.group, answer == wanted, answer != own, round(share, 6))

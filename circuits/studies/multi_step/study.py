@@ -42,6 +42,7 @@ from replacement_model.interventions.specification import Specification
 __all__ = ["MultiStepResult", "Progress", "run"]
 
 SEED = 7
+LONGEST_NAME = 40
 N_TUNED = 50
 N_SHOWN = 3
 N_PICTURES = 2
@@ -262,5 +263,6 @@ def _spread(cases: Sequence[Case], count: int) -> list[Case]:
 
 
 def _plain(name: str) -> str:
-    """A name for files."""
-    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-") or "0"
+    """A name for files; different names give different ones."""
+    plain = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")[:LONGEST_NAME]
+    return plain if plain == re.sub(r"[ -]+", "-", name) else f"{plain}-{zlib.crc32(name.encode()):08x}".lstrip("-")

@@ -30,6 +30,7 @@ __all__ = ["LAST", "SPLITS", "Case", "Experiment", "Swap", "Table", "load_table"
 SCHEMA_VERSION = 1
 LAST = "last"
 SPLITS = ("find", "tune", "score")
+OPERATIONS = ("swap", "suppress", "amplify")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,9 @@ class Table:
     shown: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        names = [one.name for one in self.experiments]
+        if len(set(names)) < len(names):
+            raise InputError(f"table {self.name}: two experiments have one name among {names}; give each its own")
         for experiment in self.experiments:
             _check(self, experiment)
 
@@ -253,6 +257,10 @@ def _check(table: Table, experiment: Experiment) -> None:
         raise InputError(f"{where}: a split is one of {', '.join(SPLITS)}, got {wrong[0]!r}")
     if not experiment.hops or not all(experiment.hops.values()):
         raise InputError(f"{where}: expected places to change features at, got none; name some under hops")
+    unknown = [one for one in experiment.operations if one not in OPERATIONS]
+    if unknown or "swap" not in experiment.operations:
+        got = ", ".join(experiment.operations) or "none"
+        raise InputError(f"{where}: expected operations among {', '.join(OPERATIONS)}, with swap, got {got}")
     if experiment.claim and experiment.claim not in experiment.hops:
         known_hops = ", ".join(experiment.hops)
         raise InputError(f"{where}: the claim is about one of its hops ({known_hops}), got {experiment.claim!r}")

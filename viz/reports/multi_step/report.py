@@ -1,5 +1,6 @@
 """The report of the multi-step study."""
 
+import re
 from collections.abc import Iterator
 from functools import partial
 
@@ -91,10 +92,11 @@ def _rate(one: ExperimentResult, group_name: str) -> str:
 
 def _parts(result: MultiStepResult, table: str, folder: StudyFolder) -> Iterator[Text | Table | FigurePart]:
     results = [one for one in result.experiments if one.table == table]
+    file_name = re.sub(r"[^A-Za-z0-9]+", "-", table).strip("-")[:60] or "table"
     if table in QUESTIONS:
         yield Text(QUESTIONS[table])
     yield FigurePart(
-        f"{table}-rates",
+        f"{file_name}-rates",
         partial(rates_figure, rate_rows(results)),
         RATES,
     )
@@ -103,7 +105,7 @@ def _parts(result: MultiStepResult, table: str, folder: StudyFolder) -> Iterator
     if compared:
         first, where = compared[0].experiment, outer_groups(compared[0])[0]
         what = f"Swaps of {first.name} at the {next(iter(first.hops))}, group {where}, by number of features. {RANKED}"
-        yield FigurePart(f"{table}-sizes", partial(sizes_figure, compared, where), what)
+        yield FigurePart(f"{file_name}-sizes", partial(sizes_figure, compared, where), what)
         yield sizes_table(compared)
     yield readings_table(results)
     if table == "addition" and any(result.contents.values()):
@@ -112,7 +114,7 @@ def _parts(result: MultiStepResult, table: str, folder: StudyFolder) -> Iterator
     shown = [one for one in result.examples if one.table == table][:PICTURES_PER_TABLE]
     for number, one in enumerate(shown if table in PICTURED else ()):
         yield FigurePart(
-            f"{table}-graph-{number + 1}",
+            f"{file_name}-graph-{number + 1}",
             partial(_picture, folder, one),
             f"The pruned graph of a withheld prompt ({one.transcoder}). {BOXES}",
         )

@@ -7,7 +7,7 @@ export function saveCopy(pane: Pane): void {
   const address = URL.createObjectURL(new Blob([pageText()], { type: "text/html" }));
   const link = document.createElement("a");
   link.href = address;
-  link.download = `${decodeURIComponent(pane.graph.facts.slug).split("/").pop()}.html`;
+  link.download = `${readable(pane.graph.facts.slug).split("/").pop()}.html`;
   link.click();
   window.setTimeout(() => URL.revokeObjectURL(address), 60_000);
 }
@@ -22,10 +22,19 @@ export function pageText(): string {
 }
 
 function dataNow(data: Payload | { readonly graphs: readonly Payload[] } | { readonly served: true }): unknown {
-  if ("graphs" in data) return { graphs: data.graphs.map(annotated) };
-  if ("nodes" in data) return annotated(data);
-  const shown = panes.value.map((pane) => annotated(pane.graph.facts));
-  return shown.length === 1 ? shown[0] : { graphs: shown };
+  const own: readonly Payload[] = "graphs" in data ? data.graphs : "nodes" in data ? [data] : [];
+  const shown = panes.value.map((pane) => pane.graph.facts);
+  const others = shown.filter(({ slug }) => own.every((one) => one.slug !== slug));
+  const graphs = [...own, ...others].map(annotated);
+  return graphs.length === 1 ? graphs[0] : { graphs };
+}
+
+function readable(slug: string): string {
+  try {
+    return decodeURIComponent(slug);
+  } catch {
+    return slug; // a file's name with a % of its own
+  }
 }
 
 function annotated(facts: Payload): Payload {

@@ -1,5 +1,5 @@
 // Where annotations are kept: beside the graph's file, by the server; or in this browser, under the graph's hash.
-import type { Annotations } from "./annotations";
+import { type Annotations, fingerprint } from "./annotations";
 import { merge } from "./annotations_merge";
 import type { Payload } from "./payload";
 
@@ -57,18 +57,27 @@ const MAX_LAST = 20_000; // letters, of up to three bytes each
 interface Stored {
   readonly base: Annotations; // those in the file when these were kept
   readonly annotations: Annotations;
+  readonly seen?: readonly string[]; // files' own annotations that are already in these
 }
+
+const MAX_SEEN = 20;
+const seenIn = (found: Stored | null) => found?.seen ?? (found === null ? [] : [fingerprint(found.base)]);
 
 export function browserPlace(facts: Payload): Place {
   const key = keyOf(facts);
   return {
     read: async () => stored(key)?.annotations ?? null,
     write: async (next, base) => {
-      const current = stored(key)?.annotations;
+      const found = stored(key);
+      const current = found?.annotations;
       if (current !== undefined && current.revision !== base.revision) return { current };
       const kept = { ...next, revision: base.revision + 1 };
       try {
-        localStorage.setItem(key, JSON.stringify({ base: facts.annotations, annotations: kept } satisfies Stored));
+        const seen = [...new Set([...seenIn(found), fingerprint(facts.annotations)])].slice(-MAX_SEEN);
+        localStorage.setItem(
+          key,
+          JSON.stringify({ base: facts.annotations, annotations: kept, seen } satisfies Stored),
+        );
       } catch {
         throw new Error("this browser keeps nothing for this page; save a copy.");
       }
@@ -83,6 +92,7 @@ export const keyOf = (facts: Payload) => `orrery:${facts.hash}`;
 export function remembered(facts: Payload): Annotations {
   const found = stored(keyOf(facts));
   if (found === null) return facts.annotations;
+  if (seenIn(found).includes(fingerprint(facts.annotations))) return found.annotations;
   const merged = merge(found.base, found.annotations, facts.annotations);
   return { ...merged, revision: found.annotations.revision };
 }

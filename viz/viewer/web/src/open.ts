@@ -3,8 +3,11 @@ import { batch } from "@preact/signals";
 import { decode, type Payload, PayloadError } from "./payload";
 import { activePane, Pane, panes, problem, source, summaries, tab } from "./state";
 
+const opened = new Map<string, Payload>(); // from files, by their names in this page
+
 export async function openGraph(slug: string, place: "alone" | "beside" = "alone"): Promise<void> {
-  if (source.value !== null) show(await source.value.graph(slug), place);
+  const found = opened.get(slug) ?? (await source.value?.graph(slug));
+  if (found !== undefined) show(found, place);
 }
 
 export function show(payload: Payload, place: "alone" | "beside"): void {
@@ -36,13 +39,17 @@ export async function openFile(file: File, place: "alone" | "beside"): Promise<v
   const inPage = new DOMParser().parseFromString(text, "text/html").getElementById("orrery-data")?.textContent;
   let payload: Payload;
   try {
-    payload = JSON.parse(inPage ?? text);
+    const data = JSON.parse(inPage ?? text);
+    payload = data?.graphs?.[0] ?? data;
   } catch {
     throw new PayloadError(`${file.name} is no page with a graph: choose one written by orrery export --to html.`);
   }
-  show(payload, place);
-  const { slug, title } = payload;
-  if (!summaries.value.some((one) => one.slug === slug)) summaries.value = [...summaries.value, { slug, title }];
+  let slug = payload?.slug;
+  for (let k = 2; summaries.value.some((one) => one.slug === slug); k++) slug = `${payload.slug}-${k}`;
+  const named = { ...payload, slug };
+  show(named, place); // raises if it is no graph
+  opened.set(slug, named);
+  summaries.value = [...summaries.value, { slug, title: named.title }];
 }
 
 export function report(error: unknown): void {
