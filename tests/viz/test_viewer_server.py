@@ -269,6 +269,8 @@ def test_a_client_elsewhere_is_refused(place):
         (b"[" * 200_000, 400),
         (b"\xff\xfe{}", 400),
         (b'{"schema_version": 1, "labels": {"1/2": "\\ud800"}}', 200),
+        (b'{"schema_version": 1, "labels": {"\\ud800": 5}}', 400),
+        (b'{"schema_version": 1, "of another version": 1e999}', 400),
         (b" " * 4_000_001, 413),
     ],
 )

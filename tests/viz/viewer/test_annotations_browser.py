@@ -318,6 +318,24 @@ def test_a_saved_copy_holds_the_annotations(open_page, request, tmp_path, how):
     assert "served" not in copy.evaluate("Object.keys(orrery.panes.value[0].graph.facts)")
 
 
+def test_a_page_and_its_copy_keep_each_others_work(open_page, wait_until, single, tmp_path):
+    page = open_page(single)
+    first, second = features(page, 2)
+    pin(page, [first])
+    saved(page)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save a copy").click()
+    download.value.save_as(tmp_path / "copy.html")
+    copy = page.context.new_page()
+    copy.goto((tmp_path / "copy.html").as_uri())
+    wait_until(copy, "window.orrery?.panes.value.length > 0")
+    pin(copy, [second])
+    saved(copy)
+    copy.close()
+    reloaded(page, wait_until)
+    assert set(annotations(page)["pinned"]) == {first, second}
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
 def test_merging_as_in_python(merging_page, case):
     base, mine, theirs, merged = ({**EMPTY, **case[name]} for name in ("base", "mine", "theirs", "merged"))
