@@ -10,6 +10,7 @@
 """
 
 import json
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,7 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = 1
+MAX_NAME = 500  # letters of a case's name
 N_TOKENS = 5  # the most probable, of which a case says the probabilities
 
 
@@ -137,14 +139,18 @@ def measured_case(
 
     Args:
         model: the replacement model.
-        name: for people.
+        name: for people; a long one is cut, and ends in a checksum of all of it.
         prompt, interventions, mode, generate: as for `intervene`.
         observed: what `observe` gave for this prompt, if it is there.
     """
     given = (interventions,) if isinstance(interventions, Intervention) else tuple(interventions)
     conditions = mode if isinstance(mode, Conditions) else Conditions(mode)
     result = intervene(model, prompt if observed is None else observed, given, conditions, generate=generate)
-    return Case(name, prompt, given, conditions, generate, outcome(model, result))
+    return Case(_short(name), prompt, given, conditions, generate, outcome(model, result))
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 9]} {zlib.crc32(name.encode()):08x}"
 
 
 def outcome(model: ReplacementModel, result: InterventionResult, n_tokens: int = N_TOKENS) -> Outcome:

@@ -78,7 +78,7 @@ def show_swaps(
         swap, source = case.swaps_of(experiment.factor)[0], case.factors[experiment.factor]
         positions = {place: position_of(case.at(place), observed.prompt.tokens) for place in choice.places}
         edits = swap_interventions(evidence, choice, positions, source, swap.to)
-        name = f"{experiment.name}: {source} for {swap.to}, {case.prompt}"[:500]
+        name = f"{experiment.name}: {source} for {swap.to}, {case.prompt}"
         made = measured_case(model, name, case.prompt, edits, AS_USED, observed=observed)
         shown = ShownSwap(
             transcoder=result.transcoder,

@@ -15,10 +15,10 @@ its own attention, norms and MLPs. A swap succeeds if the most probable token is
 value.
 
 **Controls.** As many random features change, at the same positions and layers, by as much: what they write has the same
-norm. Three draws for each swap.
+norm, by the activations on the prompt as it is. Three draws for each swap.
 
 **Intervals** are 95%, by resampling cities (words, sums, things), since prompts of one are not independent; where all
-outcomes are alike, Wilson's with each city as one trial."""
+of them have one rate, Wilson's with each city as one trial."""
 
 HEADINGS = {
     "cities": "Two hops: city, state, capital",
