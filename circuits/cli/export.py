@@ -188,10 +188,10 @@ def _write_files(
     check_output(files)
     with step("Reading the graph"):
         from circuits import group, load_grouping
-        from viz.viewer.annotations import annotations_path, load_annotations
+        from viz.viewer.annotations import annotations_of, load_annotations
 
         circuit = open_circuit(graph, *thresholds)
-        notes = load_annotations(extras.annotations or annotations_path(graph))
+        notes = annotations_of(graph) if extras.annotations is None else load_annotations(extras.annotations)
         shown: Circuit | GroupedCircuit = circuit
         if extras.supernodes is not None:
             shown = group(circuit, load_grouping(extras.supernodes, circuit.graph))

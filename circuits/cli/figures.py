@@ -149,9 +149,9 @@ def draw_figures(
     Raises:
         InputError: pins or supernodes that are missing or not of this graph.
     """
-    from viz.viewer.annotations import annotations_path, load_annotations
+    from viz.viewer.annotations import annotations_of, load_annotations
 
-    notes = load_annotations(settings.annotations or annotations_path(graph))
+    notes = annotations_of(graph) if settings.annotations is None else load_annotations(settings.annotations)
     contents: dict[Path, bytes] = {}
     for kind, files in plans.items():
         if kind in PLOTS:

@@ -133,6 +133,19 @@ def test_exports_have_the_annotations_beside_the_graph(orrery, annotated: Path, 
     assert "by hand \\u003cb\\u003e" in page
 
 
+def test_graph_json_keeps_its_own_supernodes_and_pins(orrery, annotated: Path, tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs.json"
+    content = json.loads(exported(orrery, theirs, annotated))
+    content["qParams"]["supernodes"] = [["pair", "0_7_1", "0_9_1", "9_9_9"], ["again", "0_7_1"], ["gone", "8_8_8"], 7]
+    theirs.write_text(json.dumps(content))
+    data = json.loads(exported(orrery, tmp_path / "again.json", theirs))
+    assert data["qParams"]["supernodes"] == [["pair", "0_7_1", "0_9_1"]]
+    assert "1_4_1" in data["qParams"]["pinnedIds"]
+    page = exported(orrery, tmp_path / "b.html", theirs)
+    assert '["pair","0_7_1","0_9_1"' in page
+    assert '"pinned":["1_4_1"' in page
+
+
 def test_other_annotations_and_supernodes_can_be_named(orrery, refuse, annotated: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.annotations.json"
     save_annotations(Annotations((("all", "0_7_1", "0_9_1", "1_4_1"),)), other)

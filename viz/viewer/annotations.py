@@ -13,7 +13,7 @@ whoever saves says which one was read, so that two who save at once notice each 
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -23,6 +23,7 @@ from typing import Any
 from filelock import FileLock
 
 from circuits.graph import Graph
+from circuits.graph_json.parsing import is_json, read_json_file
 from circuits.node_names import node_names
 from circuits.pruning import Circuit
 from circuits.supernodes.file import parse_groups
@@ -36,6 +37,7 @@ from viz.exchange.encoding import encoded
 __all__ = [
     "Annotations",
     "annotated",
+    "annotations_of",
     "annotations_path",
     "exchange",
     "load_annotations",
@@ -139,6 +141,43 @@ def load_annotations(path: str | Path) -> Annotations:
     except (OSError, ValueError, RecursionError, InputError) as error:
         reason = " ".join(str(error).split())
         raise GraphFileError(f"{place} holds no annotations ({reason}); move it away, or repair it") from error
+
+
+def annotations_of(graph: str | Path) -> Annotations:
+    """Annotations of a graph file: those beside it; else, of graph JSON, the supernodes and pins that are in it.
+
+    Raises:
+        GraphFileError: the file is damaged, or of another schema.
+    """
+    path = Path(graph)
+    place = annotations_path(path)
+    if place.is_file() or not is_json(path):
+        return load_annotations(place)
+    content = read_json_file(path).value
+    params = content.get("qParams") if isinstance(content, dict) else None
+    if not isinstance(params, dict):
+        return Annotations()
+    rows, pinned = params.get("supernodes"), params.get("pinnedIds")
+    return Annotations(
+        supernodes=_apart(rows if isinstance(rows, list) else []),
+        pinned=tuple(dict.fromkeys(filter(_is_text, pinned))) if isinstance(pinned, list) else (),
+    )
+
+
+def _apart(rows: Sequence[Any]) -> tuple[tuple[str, ...], ...]:
+    """The rows that name nodes, each node in the first of them alone."""
+    found: list[tuple[str, ...]] = []
+    taken: set[str] = set()
+    for row in rows:
+        if isinstance(row, list) and row and all(map(_is_text, row)):
+            ids = tuple(one for one in dict.fromkeys(row[1:]) if one not in taken)
+            taken.update(ids)
+            found += [(row[0], *ids)] if ids else []
+    return tuple(found)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
 
 
 def save_annotations(annotations: Annotations, path: str | Path) -> Annotations:

@@ -5,7 +5,6 @@ looked up in the list of what is in the folder; it is never made into a path. Fi
 make them appear, are not in the list.
 """
 
-import logging
 import mmap
 import os
 import threading
@@ -19,15 +18,12 @@ from circuits.graph import GraphMetadata
 from circuits.graph_file import file_kind, load_circuit, load_graph, load_metadata
 from circuits.graph_json.reading import read_graph_json
 from circuits.pruning import Circuit, prune
-from circuits.supernodes.file import load_grouping
-from circuits.supernodes.grouped import GroupedCircuit, group
 from replacement_model.errors import InputError, OrreryError
 from viz.viewer.coverage import Budget
 from viz.viewer.payload import payload
 
 __all__ = ["Library", "OpenGraph"]
 
-log = logging.getLogger(__name__)
 
 SUFFIX, JSON_SUFFIX = ".safetensors", ".json"
 JSON_MARKS = (b'"metadata"', b'"prompt_tokens"')  # in the beginning of every graph JSON
@@ -143,21 +139,16 @@ def _summary(path: Path) -> dict[str, Any] | None:
 
 
 def _opened(slug: str, path: Path) -> OpenGraph:
-    shown = _read(path)
-    graph = (shown.circuit if isinstance(shown, GroupedCircuit) else shown).graph
-    value = payload(shown, slug=slug, budget=BUDGET)
+    circuit = _read(path)
+    graph = circuit.graph
+    value = payload(circuit, slug=slug, budget=BUDGET)
     token_ids = tuple(map(int, graph.token_ids))
     return OpenGraph(path, value, graph.metadata, token_ids, graph.n_ignored_pos)
 
 
-def _read(path: Path) -> Circuit | GroupedCircuit:
+def _read(path: Path) -> Circuit:
     if path.suffix == JSON_SUFFIX:
-        circuit = read_graph_json(path)
-        try:
-            return group(circuit, load_grouping(path, circuit.graph))
-        except OrreryError as error:
-            log.warning("%s is shown without its supernodes: %s", path, error)
-            return circuit
+        return read_graph_json(path)
     if file_kind(path) == "circuit":
         return load_circuit(path)
     return prune(load_graph(path), NODE_THRESHOLD, EDGE_THRESHOLD)

@@ -31,7 +31,7 @@ from starlette.types import ASGIApp
 
 from replacement_model.errors import InputError, OrreryError
 from viz.exchange.encoding import encoded
-from viz.viewer.annotations import annotations_path, exchange, load_annotations, parse_annotations
+from viz.viewer.annotations import annotations_of, annotations_path, exchange, parse_annotations
 from viz.viewer.evidence import FeatureTexts
 from viz.viewer.guard import Guard, is_loopback, refusal
 from viz.viewer.library import Library, OpenGraph
@@ -192,9 +192,7 @@ class _Viewer:
 
 
 def _annotations(graph: OpenGraph) -> dict[str, Any]:
-    """Those that are kept beside the graph; if there are none, those that came with it."""
-    path = annotations_path(graph.path)
-    return load_annotations(path).to_dict() if path.is_file() else dict(graph.value["annotations"])
+    return annotations_of(graph.path).to_dict()
 
 
 async def _sent(request: Request) -> dict[str, Any]:
