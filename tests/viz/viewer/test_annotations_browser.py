@@ -152,6 +152,17 @@ def test_undo_and_redo(open_page, wait_until, address):
     assert (annotations(page)["supernodes"], annotations(page)["pinned"]) == ([], ids)
 
 
+def settled(block: Any) -> dict[str, float]:
+    """Where a block is once the page has stopped laying it out."""
+    box = block.bounding_box()
+    for _ in range(50):
+        block.page.wait_for_timeout(50)
+        before, box = box, block.bounding_box()
+        if box == before:
+            return box
+    raise AssertionError("the block does not stand still")
+
+
 def test_blocks_are_dragged_and_stay(open_page, wait_until, address):
     page = open_page(address)
     [one, _] = ids = features(page, 2)
@@ -159,19 +170,19 @@ def test_blocks_are_dragged_and_stay(open_page, wait_until, address):
     open_tab(page, "Pins")
     page.get_by_role("button", name="Enlarge").click()
     block = page.locator(".pin-block").first
-    box = block.bounding_box()
+    box = settled(block)
     page.mouse.move(box["x"] + 10, box["y"] + 10)
     page.mouse.down()
     page.mouse.move(box["x"] + 110, box["y"] + 70, steps=5)
     page.mouse.up()
-    moved = block.bounding_box()
+    moved = settled(block)
     assert (moved["x"] - box["x"], moved["y"] - box["y"]) == (pytest.approx(100, abs=1), pytest.approx(60, abs=1))
     assert list(annotations(page)["positions"]) == [one]
     saved(page)
     reloaded(page, wait_until)
     open_tab(page, "Pins")
     page.get_by_role("button", name="Enlarge").click()
-    again = page.locator(".pin-block").first.bounding_box()
+    again = settled(page.locator(".pin-block").first)
     assert (again["x"], again["y"]) == (pytest.approx(moved["x"], abs=1), pytest.approx(moved["y"], abs=1))
     before = annotations(page)["positions"][one]
     page.locator(".pin-block").first.press("ArrowLeft")
